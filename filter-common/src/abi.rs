@@ -1,0 +1,180 @@
+//! Names, sizes and versions that the kernel programs and user space agree on.
+
+/// Version of every layout in this crate. Maps are pinned below a directory of this number, so
+/// that a program never meets a table of another shape.
+pub const ABI_VERSION: u32 = 1;
+
+/// Interfaces that can be attached on one host. Also the number of slots of every per-interface map.
+pub const MAX_INTERFACES: u32 = 256;
+
+/// Slots of the connection table. One-entry array maps of this many entries are allocated at the
+/// first `attach`.
+pub const CONNECTIONS: usize = 1 << 20;
+
+/// Slots of the table that counts rejected and untracked flows.
+pub const FLOWS: usize = 1 << 16;
+
+/// Bytes of the ring buffer that carries flow records to user space.
+pub const RING_BYTES: u32 = 8 << 20;
+
+/// Fragmented datagrams that are remembered at a time.
+pub const FRAGMENTS: u32 = 16 << 10;
+
+/// Clock ticks (jiffies) per [`Stamp`], as a shift: 16 ticks, 64 ms at 250 Hz.
+pub const STAMP_SHIFT: u32 = 4;
+
+/// A coarse time: ticks since boot, moved by the test offset, divided by 16. 32 bits of it last
+/// for more than two years at 1000 Hz, which keeps a table's entry within two cache lines.
+pub type Stamp = u32;
+
+/// Whether `now` is more than `timeout` after `then`; right across a wrap of the stamp.
+#[inline(always)]
+#[must_use]
+pub const fn expired(now: Stamp, then: Stamp, timeout: u32) -> bool {
+    // A stamp from another CPU can lie a tick ahead of ours: that is no age at all.
+    let age = now.wrapping_sub(then);
+    age > timeout && age < 1 << 31
+}
+
+/// Names of the maps, as declared in the object and pinned in bpffs.
+pub mod maps {
+    /// [`super::Config`], one entry.
+    pub const CONFIG: &str = "CONFIG";
+    /// Policies of up to 256 KiB, by interface slot.
+    pub const POLICY_SMALL: &str = "POLICY_SMALL";
+    /// Policies of up to 4 MiB, by interface slot.
+    pub const POLICY_MEDIUM: &str = "POLICY_MEDIUM";
+    /// Policies of up to 64 MiB, by interface slot.
+    pub const POLICY_LARGE: &str = "POLICY_LARGE";
+    /// Tag directory of the connection table.
+    pub const CONNECTION_TAGS: &str = "CONNECTION_TAGS";
+    /// Entries of the connection table.
+    pub const CONNECTIONS: &str = "CONNECTIONS";
+    /// Tag directory of the table of rejected and untracked flows.
+    pub const FLOW_TAGS: &str = "FLOW_TAGS";
+    /// Entries of the table of rejected and untracked flows.
+    pub const FLOWS: &str = "FLOWS";
+    /// Verdicts of first fragments, for the later ones to follow.
+    pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// [`super::Usage`] by interface slot.
+    pub const USAGE: &str = "USAGE";
+    /// [`crate::counters::Counters`] by interface slot, per CPU.
+    pub const COUNTERS: &str = "COUNTERS";
+    /// The ring buffer of [`crate::record::FlowRecord`].
+    pub const RECORDS: &str = "RECORDS";
+
+    /// Every map that outlives the process, in the order in which they are pinned.
+    pub const PINNED: [&str; 12] = [
+        CONFIG,
+        POLICY_SMALL,
+        POLICY_MEDIUM,
+        POLICY_LARGE,
+        CONNECTION_TAGS,
+        CONNECTIONS,
+        FLOW_TAGS,
+        FLOWS,
+        FRAGMENTS,
+        USAGE,
+        COUNTERS,
+        RECORDS,
+    ];
+}
+
+/// Names of the programs in the object.
+pub mod programs {
+    /// XDP at the device's receive side (`xdp.frags`).
+    pub const XDP: &str = "filter_xdp";
+    /// TC (TCX or clsact) at the device's receive side.
+    pub const TC_RECEIVE: &str = "filter_tc_receive";
+    /// TC (TCX or clsact) at the device's send side.
+    pub const TC_SEND: &str = "filter_tc_send";
+    /// Hands over the open counts of a range of table slots; run by `BPF_PROG_TEST_RUN`, never
+    /// attached. Its input is a frame that starts with a [`super::Sweep`].
+    pub const SWEEP: &str = "filter_sweep";
+    /// Returns the clock: run by `BPF_PROG_TEST_RUN`, never attached. Its input is a frame whose
+    /// first eight bytes it overwrites with `bpf_jiffies64`.
+    pub const CLOCK: &str = "filter_clock";
+}
+
+/// Load-time constants (`.rodata`) of the programs; the verifier folds them.
+pub mod globals {
+    /// `u32`: the slot of the interface in every per-interface map.
+    pub const SLOT: &str = "SLOT";
+    /// `u8`: 0 = side `workload`, 1 = side `host`.
+    pub const SIDE: &str = "SIDE";
+    /// `u8`: 0 = frames begin with an Ethernet header, 1 = packets begin with the IP header.
+    pub const LINK: &str = "LINK";
+    /// `u64`: the tick until which connections older than the filter are picked up.
+    pub const GRACE_UNTIL: &str = "GRACE_UNTIL";
+}
+
+/// Which end of the link the device is.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The device is the workload's own: what it receives is the ENI's ingress.
+    Workload = 0,
+    /// The device is the host's end of the workload's link: what it receives is the ENI's egress.
+    Host = 1,
+}
+
+/// What a frame of the device begins with.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// An Ethernet header (`ARPHRD_ETHER`, `ARPHRD_LOOPBACK`).
+    Ethernet = 0,
+    /// The IP header (`ARPHRD_NONE`: tun, WireGuard).
+    Ip = 1,
+}
+
+/// State of the whole host, written by user space only.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Config {
+    /// Added to `bpf_jiffies64`: tests move time with it. Zero otherwise.
+    pub clock_offset: u64,
+    /// Secret of the connection table's hash; random, made when the maps are created.
+    pub hash_secret: [u32; 12],
+}
+
+/// How much of its allowance an interface uses.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// Entries of the connection table that belong to the interface, expired ones not yet
+    /// reclaimed included.
+    pub connections: u64,
+    /// Where the next sweep of this interface goes on (see `filter-ebpf`'s `connections.rs`).
+    pub hand: u64,
+}
+
+/// What [`programs::SWEEP`] shall do.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sweep {
+    /// First slot, counted through both tables: the connections first, then the flows.
+    pub first: u32,
+    /// Number of slots, at most 65,536 per run.
+    pub count: u32,
+    /// The interface slot whose counts are meant, or `u32::MAX` for all.
+    pub slot: u32,
+    /// Bits of [`sweep_flags`].
+    pub flags: u32,
+    /// Out: records handed over.
+    pub records: u32,
+    /// Out: records that found no room in the ring; their counts stayed where they were.
+    pub deferred: u32,
+    /// Pads to 64 bytes, as a test run wants at least an Ethernet header.
+    pub padding: [u32; 10],
+}
+
+/// Bits of [`Sweep::flags`].
+pub mod sweep_flags {
+    /// Hand over counts of the open interval, too, and not only those of ended ones.
+    pub const OPEN_INTERVAL: u32 = 1;
+    /// Free the slots of connections and flows that have expired.
+    pub const RECLAIM: u32 = 2;
+    /// Free all slots of the interface: it is being detached.
+    pub const FORGET: u32 = 4;
+}

@@ -1,0 +1,227 @@
+//! A connection: its key, its entry in the table, its state word.
+
+use crate::{
+    Direction,
+    abi::Stamp,
+    address::{Address, Family},
+    track::Phase,
+};
+
+/// What tells conversations apart: the interface, both ends, the protocol. Local and remote are
+/// the ENI's view, so packets of both directions have the same key.
+///
+/// TCP and UDP: the 5-tuple. ICMP queries: the identifier as local port and the request's type as
+/// remote port. Other protocols: both ports 0.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key(pub [u64; 5]);
+
+/// The parts of a [`Key`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyParts {
+    /// Slot of the interface.
+    pub slot: u16,
+    /// Address family.
+    pub family: Family,
+    /// IANA protocol number.
+    pub protocol: u8,
+    /// The ENI's address.
+    pub local: Address,
+    /// The other end's address.
+    pub remote: Address,
+    /// The ENI's port.
+    pub local_port: u16,
+    /// The other end's port.
+    pub remote_port: u16,
+    /// Direction and action in the table of rejected and untracked flows (see [`flow_kind`]); 0
+    /// in the connection table.
+    pub kind: u8,
+}
+
+/// [`KeyParts::kind`] of a flow: its direction and whether it was accepted.
+#[inline(always)]
+#[must_use]
+pub const fn flow_kind(direction: Direction, accepted: bool) -> u8 {
+    1 | (direction as u8) << 1 | (accepted as u8) << 2
+}
+
+impl Key {
+    /// Packs the parts.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(parts: &KeyParts) -> Self {
+        const fn pair(high: u32, low: u32) -> u64 {
+            (high as u64) << 32 | low as u64
+        }
+        let [a, b, c, d] = parts.local.0;
+        let [e, f, g, h] = parts.remote.0;
+        let ports = (parts.local_port as u32) << 16 | parts.remote_port as u32;
+        // Family 4 or 6, kind below 8: a byte holds both. The slot has the upper half.
+        let rest = (parts.slot as u32) << 16
+            | (parts.protocol as u32) << 8
+            | (parts.kind as u32) << 4
+            | parts.family as u32;
+        Self([pair(a, b), pair(c, d), pair(e, f), pair(g, h), pair(ports, rest)])
+    }
+
+    /// Unpacks the parts; `None` if this was never a key.
+    #[must_use]
+    pub const fn parts(&self) -> Option<KeyParts> {
+        const fn high(word: u64) -> u32 {
+            (word >> 32) as u32
+        }
+        let [a, b, c, d, e] = self.0;
+        let family = match e & 0xf {
+            4 => Family::V4,
+            6 => Family::V6,
+            _ => return None,
+        };
+        Some(KeyParts {
+            slot: (e >> 16) as u16,
+            family,
+            protocol: (e >> 8) as u8,
+            kind: (e >> 4) as u8 & 0xf,
+            local: Address([high(a), a as u32, high(b), b as u32]),
+            remote: Address([high(c), c as u32, high(d), d as u32]),
+            local_port: (e >> 48) as u16,
+            remote_port: (e >> 32) as u16,
+        })
+    }
+}
+
+/// Packets of one direction in the interval that is open.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Packets on the wire.
+    pub packets: u64,
+    /// Bytes, as in a record.
+    pub bytes: u64,
+    /// When the first of them was seen.
+    pub first: Stamp,
+    /// Number of the interval that they belong to.
+    pub interval: u32,
+    /// TCP flags as AWS counts them in the low 16 bits, the reason of the first packet above them.
+    pub flags_and_reason: u32,
+    /// Generation of the policy that judged the first of them.
+    pub generation: u32,
+}
+
+/// An entry of the connection table: two cache lines.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug)]
+pub struct Connection {
+    /// Who talks to whom. Read it only while the slot's tag says that it is filled.
+    pub key: Key,
+    /// [`State`], changed by compare-and-swap only.
+    pub state: u64,
+    /// [`Cached`] verdict of the network ACL, with its generation.
+    pub cached: u64,
+    /// When the last packet that the state accepted was seen.
+    pub last: Stamp,
+    /// When the connection was opened.
+    pub opened: Stamp,
+    /// Counts by [`Direction`].
+    pub tallies: [Tally; 2],
+}
+
+const _: () = assert!(size_of::<Connection>() == 128);
+
+/// An entry of the table of rejected and untracked flows: one direction, one action.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug)]
+pub struct Flow {
+    /// Who talks to whom, with [`KeyParts::kind`].
+    pub key: Key,
+    /// When the last packet was seen.
+    pub last: Stamp,
+    /// Pads to the tally.
+    pub reserved: u32,
+    /// Its counts.
+    pub tally: Tally,
+}
+
+const _: () = assert!(size_of::<Flow>() == 128);
+
+/// The state word: phase, who began, who has sent FIN, and the slot's incarnation, so that a
+/// compare-and-swap fails when the slot was given to another connection meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State(pub u64);
+
+impl State {
+    /// The state of a new entry.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(phase: Phase, initiator: Direction, incarnation: u32) -> Self {
+        Self(phase as u64 | (initiator as u64) << 8 | (incarnation as u64) << 32)
+    }
+
+    /// The phase, or the closed one if the number is none (it never is).
+    #[inline(always)]
+    #[must_use]
+    pub const fn phase_number(self) -> u8 {
+        self.0 as u8
+    }
+
+    /// The direction of the packet that began the connection.
+    #[inline(always)]
+    #[must_use]
+    pub const fn initiator(self) -> Direction {
+        if self.0 >> 8 & 1 == 0 { Direction::Ingress } else { Direction::Egress }
+    }
+
+    /// Whether a FIN was seen in a direction.
+    #[inline(always)]
+    #[must_use]
+    pub const fn fin_seen(self, direction: Direction) -> bool {
+        self.0 >> (9 + direction as u64) & 1 != 0
+    }
+
+    /// How often the slot has been filled, modulo 2^32.
+    #[inline(always)]
+    #[must_use]
+    pub const fn incarnation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// The same connection in another phase.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with_phase(self, phase_number: u8) -> Self {
+        Self(self.0 & !0xff | phase_number as u64)
+    }
+
+    /// The same connection after a FIN in a direction.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with_fin(self, direction: Direction) -> Self {
+        Self(self.0 | 1 << (9 + direction as u64))
+    }
+}
+
+/// The network ACL's verdicts on a connection's packets, and the generation that gave them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cached(pub u64);
+
+impl Cached {
+    /// Verdicts of a generation.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(generation: u32, ingress_allowed: bool, egress_allowed: bool) -> Self {
+        Self((generation as u64) << 32 | ingress_allowed as u64 | (egress_allowed as u64) << 1)
+    }
+
+    /// The generation.
+    #[inline(always)]
+    #[must_use]
+    pub const fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Whether the network ACL lets packets of a direction pass.
+    #[inline(always)]
+    #[must_use]
+    pub const fn allows(self, direction: Direction) -> bool {
+        self.0 >> (direction as u64) & 1 != 0
+    }
+}

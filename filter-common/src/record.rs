@@ -1,0 +1,45 @@
+//! The flow record as it travels through the ring buffer.
+
+use crate::{abi::Stamp, address::Address};
+
+/// One direction of one conversation in one interval with one action.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowRecord {
+    /// The ENI's address.
+    pub local: Address,
+    /// The other end's address.
+    pub remote: Address,
+    /// The ENI's port; 0 where the protocol has none and for ICMP.
+    pub local_port: u16,
+    /// The other end's port; likewise.
+    pub remote_port: u16,
+    /// IANA protocol number.
+    pub protocol: u8,
+    /// 4 or 6.
+    pub family: u8,
+    /// [`crate::Direction`] as a number.
+    pub direction: u8,
+    /// [`crate::verdict::Reason`] of the flow's first packet in the interval; its category is the action.
+    pub reason: u8,
+    /// Slot of the interface.
+    pub slot: u16,
+    /// TCP flags as AWS counts them (FIN 1, SYN 2, RST 4, SYN-ACK 18), OR-ed.
+    pub tcp_flags: u16,
+    /// Number of the interval: ticks since the Unix epoch divided by the interval's length.
+    pub interval: u32,
+    /// Generation of the policy under which the flow's first packet in the interval was judged.
+    pub generation: u32,
+    /// When its first packet was seen.
+    pub first: Stamp,
+    /// When its last packet was seen.
+    pub last: Stamp,
+    /// Pads to the next eight bytes.
+    pub reserved: u32,
+    /// Packets on the wire.
+    pub packets: u64,
+    /// Bytes: IP length, headers of every GSO segment counted.
+    pub bytes: u64,
+}
+
+const _: () = assert!(size_of::<FlowRecord>() == 80);

@@ -1,0 +1,1 @@
+//! The flat, set-associative table.

@@ -1,0 +1,3 @@
+//! filter-ctl
+
+pub mod policy;

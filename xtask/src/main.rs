@@ -1,0 +1,2 @@
+//! Developer actions.
+fn main() {}
