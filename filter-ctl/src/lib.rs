@@ -1,3 +1,15 @@
-//! filter-ctl
+//! The control plane of `filter`: documents, the compiler, the datapath's loader, flow logs.
+//!
+//! Dependencies point one way: [`document`] reads files and yields a [`policy`]; [`compile`] turns
+//! it into tables; only [`datapath`] touches the kernel; [`flowlog`] reads what it counts; [`cli`]
+//! is the outermost ring. [`reference`] says slowly and plainly what the tables must say.
 
+pub mod cli;
+pub mod clock;
+pub mod compile;
+pub mod datapath;
+pub mod document;
+pub mod flowlog;
 pub mod policy;
+pub mod reference;
+pub mod state;
