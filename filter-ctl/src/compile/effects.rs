@@ -89,7 +89,7 @@ impl Effect {
             } else if bits & Cell::LINK_LOCAL != 0 {
                 bits |= Cell::EXEMPT;
             }
-            if self.ranks[direction.index()] % 2 == 0 {
+            if self.ranks[direction.index()].is_multiple_of(2) {
                 bits |= Cell::NACL_ALLOW;
             }
             Cell(bits)
@@ -293,9 +293,9 @@ impl Gathering {
     fn network_acl(&mut self, direction: Direction, rules: &[NetworkAclRule]) {
         let mut by_number: Vec<_> = rules.iter().collect();
         by_number.sort_by_key(|rule| rule.number);
-        let mut rank = 1;
+        let mut rank = 1u32;
         for rule in by_number {
-            rank += u32::from((rank % 2 == 0) != rule.allow);
+            rank += u32::from(rank.is_multiple_of(2) != rule.allow);
             self.add(&rule.prefix, Atom::NetworkAcl { direction, service: rule.service, rank });
         }
     }

@@ -17,7 +17,7 @@ mod services;
 #[cfg(test)]
 mod tests;
 
-use std::net::Ipv6Addr;
+use std::{fmt, net::Ipv6Addr};
 
 use filter_common::{
     abi::CONNECTIONS,
@@ -28,7 +28,7 @@ use filter_common::{
 use crate::{clock::Clock, policy::EffectivePolicy};
 
 /// A policy as tables, independent of when and where it will be enforced.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Compiled {
     /// Where the tables are. What depends on the moment is filled in by [`Compiled::header`].
     pub header: PolicyHeader,
@@ -179,6 +179,21 @@ fn compile_with(policy: &EffectivePolicy, dense_limit: usize) -> Result<Compiled
         statistics,
         fingerprint,
     })
+}
+
+impl fmt::Debug for Compiled {
+    /// Without the words, of which there are millions.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { header, words: _, tier, settings, statistics, fingerprint } = self;
+        formatter
+            .debug_struct("Compiled")
+            .field("header", header)
+            .field("tier", tier)
+            .field("settings", settings)
+            .field("statistics", statistics)
+            .field("fingerprint", fingerprint)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Compiled {

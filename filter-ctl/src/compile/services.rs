@@ -91,11 +91,11 @@ impl Columns {
     /// A row, over classes instead of places.
     pub(super) fn restrict<V: Copy + PartialEq>(&self, row: &[Run<V>]) -> Vec<Run<V>> {
         let mut restricted = Vec::with_capacity(row.len());
-        for (index, &(start, value)) in row.iter().enumerate() {
+        for &(start, value) in row {
             let first = self.representatives.partition_point(|&place| place < start);
-            // A run without a representative only repeats what earlier classes say.
-            let next = row.get(index + 1).map_or(u32::MAX, |run| run.0);
-            if self.representatives.get(first).is_some_and(|&place| place < next) {
+            // Without a representative of its own, a run only repeats what earlier classes say, and
+            // the next run takes its place here.
+            if first < self.representatives.len() {
                 push(&mut restricted, first as u32, value);
             }
         }

@@ -16,7 +16,7 @@ use filter_common::{
 };
 use ipnet::IpNet;
 
-use super::{Compiled, compile};
+use super::compile;
 use crate::{
     clock::Clock,
     policy::{
