@@ -12,7 +12,7 @@ pub const MAX_INTERFACES: u32 = 256;
 pub const CONNECTIONS: usize = 1 << 20;
 
 /// Slots of the table that counts rejected and untracked flows.
-pub const FLOWS: usize = 1 << 16;
+pub const FLOWS: usize = 1 << 17;
 
 /// Bytes of the ring buffer that carries flow records to user space.
 pub const RING_BYTES: u32 = 8 << 20;
@@ -26,15 +26,6 @@ pub const STAMP_SHIFT: u32 = 4;
 /// A coarse time: ticks since boot, moved by the test offset, divided by 16. 32 bits of it last
 /// for more than two years at 1000 Hz, which keeps a table's entry within two cache lines.
 pub type Stamp = u32;
-
-/// Whether `now` is more than `timeout` after `then`; right across a wrap of the stamp.
-#[inline(always)]
-#[must_use]
-pub const fn expired(now: Stamp, then: Stamp, timeout: u32) -> bool {
-    // A stamp from another CPU can lie a tick ahead of ours: that is no age at all.
-    let age = now.wrapping_sub(then);
-    age > timeout && age < 1 << 31
-}
 
 /// Names of the maps, as declared in the object and pinned in bpffs.
 pub mod maps {
@@ -106,6 +97,8 @@ pub mod globals {
     pub const LINK: &str = "LINK";
     /// `u64`: the tick until which connections older than the filter are picked up.
     pub const GRACE_UNTIL: &str = "GRACE_UNTIL";
+    /// `u32`: stamps for which later fragments may follow a first one, [`super::FRAGMENT_SECONDS`].
+    pub const FRAGMENT_STAMPS: &str = "FRAGMENT_STAMPS";
 }
 
 /// Which end of the link the device is.
@@ -145,8 +138,10 @@ pub struct Usage {
     /// Entries of the connection table that belong to the interface, expired ones not yet
     /// reclaimed included.
     pub connections: u64,
-    /// Where the next sweep of this interface goes on (see `filter-ebpf`'s `connections.rs`).
+    /// Where the next search for room goes on when the allowance is used up, in slots.
     pub hand: u64,
+    /// Stamp of the last such search: there is one per stamp.
+    pub searched: u64,
 }
 
 /// What [`programs::SWEEP`] shall do.
@@ -168,6 +163,37 @@ pub struct Sweep {
     /// Pads to 64 bytes, as a test run wants at least an Ethernet header.
     pub padding: [u32; 10],
 }
+
+/// Which datagram a fragment belongs to (RFC 791, RFC 8200), and for which interface.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FragmentKey {
+    /// Source address.
+    pub source: crate::address::Address,
+    /// Destination address.
+    pub destination: crate::address::Address,
+    /// Identification.
+    pub id: u32,
+    /// Slot of the interface.
+    pub slot: u16,
+    /// Protocol, or next header of the fragment header.
+    pub protocol: u8,
+    /// 4 or 6.
+    pub family: u8,
+}
+
+/// What later fragments need to know of an accepted first one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct FragmentVerdict {
+    /// When the first fragment was seen; it is followed for 30 seconds, as Linux reassembles.
+    pub seen: Stamp,
+    /// Length of its transport header: a later fragment must not begin within it.
+    pub transport_length: u32,
+}
+
+/// Seconds for which later fragments may follow a first one (`net.ipv4.ipfrag_time`).
+pub const FRAGMENT_SECONDS: u32 = 30;
 
 /// Bits of [`Sweep::flags`].
 pub mod sweep_flags {

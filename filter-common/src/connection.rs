@@ -99,12 +99,12 @@ pub struct Tally {
     pub bytes: u64,
     /// When the first of them was seen.
     pub first: Stamp,
+    /// When the last packet was seen, counted or not: what idle timeouts are measured from.
+    pub last: Stamp,
     /// Number of the interval that they belong to.
     pub interval: u32,
-    /// TCP flags as AWS counts them in the low 16 bits, the reason of the first packet above them.
+    /// TCP flags as AWS counts them in the low byte, the reason of the first packet in the next.
     pub flags_and_reason: u32,
-    /// Generation of the policy that judged the first of them.
-    pub generation: u32,
 }
 
 /// An entry of the connection table: two cache lines.
@@ -117,10 +117,10 @@ pub struct Connection {
     pub state: u64,
     /// [`Cached`] verdict of the network ACL, with its generation.
     pub cached: u64,
-    /// When the last packet that the state accepted was seen.
-    pub last: Stamp,
     /// When the connection was opened.
     pub opened: Stamp,
+    /// Generation of the policy whose security groups admitted it.
+    pub generation: u32,
     /// Counts by [`Direction`].
     pub tallies: [Tally; 2],
 }
@@ -133,8 +133,8 @@ const _: () = assert!(size_of::<Connection>() == 128);
 pub struct Flow {
     /// Who talks to whom, with [`KeyParts::kind`].
     pub key: Key,
-    /// When the last packet was seen.
-    pub last: Stamp,
+    /// Generation of the policy that judged its first packet.
+    pub generation: u32,
     /// Pads to the tally.
     pub reserved: u32,
     /// Its counts.
@@ -197,6 +197,27 @@ impl State {
     pub const fn with_fin(self, direction: Direction) -> Self {
         Self(self.0 | 1 << (9 + direction as u64))
     }
+}
+
+impl Connection {
+    /// Stamps since the last packet of either direction.
+    #[inline(always)]
+    #[must_use]
+    pub const fn idle(&self, now: Stamp) -> u32 {
+        idle(self.tallies[0].last, self.tallies[1].last, now)
+    }
+}
+
+/// Stamps since the later of two; none if one of them, taken on another CPU, lies ahead of `now`.
+#[inline(always)]
+#[must_use]
+pub const fn idle(a: Stamp, b: Stamp, now: Stamp) -> u32 {
+    const fn age(then: Stamp, now: Stamp) -> u32 {
+        let age = now.wrapping_sub(then);
+        if age >= 1 << 31 { 0 } else { age }
+    }
+    let (a, b) = (age(a, now), age(b, now));
+    if a < b { a } else { b }
 }
 
 /// The network ACL's verdicts on a connection's packets, and the generation that gave them.

@@ -137,6 +137,11 @@ pub trait Block {
     fn header(&self) -> &PolicyHeader;
     /// The word at a place; places wrap at the block's end.
     fn word(&self, place: u32) -> u32;
+    /// All ones if `a <= b`, else zero. BPF compares by branching only, and the verifier would
+    /// follow both branches of every step of a search: programs compute it instead.
+    fn at_most(&self, a: u32, b: u32) -> u32 {
+        u32::from(a <= b).wrapping_neg()
+    }
     /// The 16-bit half at a place counted in halves (the first half of a word is its low one);
     /// places wrap at the block's end.
     fn half(&self, place: u32) -> u16;
@@ -154,8 +159,8 @@ fn search<B: Block>(block: &B, chunk: u32, key: u32) -> u32 {
             break;
         }
         let half = length >> 1;
-        let right = (block.word(starts.wrapping_add(low).wrapping_add(half)) <= key) as u32;
-        low = low.wrapping_add(half & right.wrapping_neg());
+        let start = block.word(starts.wrapping_add(low).wrapping_add(half));
+        low = low.wrapping_add(half & block.at_most(start, key));
         length -= half;
     }
     block.word(starts.wrapping_add(count).wrapping_add(low))

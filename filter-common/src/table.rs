@@ -58,6 +58,8 @@ pub const RESERVED: u64 = 1;
 
 /// The lock of a bucket, in its first word.
 const LOCK: u64 = 1 << 63;
+/// 1 in every lane.
+const ONES: u64 = 0x0001_0001_0001_0001;
 /// The lanes' tag bits.
 const TAGS: u64 = 0x7fff_7fff_7fff_7fff;
 
@@ -138,10 +140,15 @@ pub trait Slots {
 #[inline(always)]
 #[must_use]
 pub const fn contains(word: u64, tag: u64) -> bool {
-    const ONES: u64 = 0x0001_0001_0001_0001;
+    equal_lanes(word, tag) != 0
+}
+
+/// The top bit of each lane that has the tag.
+#[inline(always)]
+const fn equal_lanes(word: u64, tag: u64) -> u64 {
     // Lanes hold 15 bits, so adding 0x7fff carries into a lane's own top bit unless it is zero.
     let difference = (word & TAGS) ^ tag.wrapping_mul(ONES);
-    difference.wrapping_add(TAGS) & !TAGS != !TAGS
+    !difference.wrapping_add(TAGS) & !TAGS
 }
 
 /// The tag in a lane of a word.
@@ -239,16 +246,11 @@ pub fn claim<S: Slots>(slots: &S, place: &Place) -> Option<u32> {
     None
 }
 
+/// Free lanes of a bucket, without a branch: the verifier would follow all combinations.
 #[inline(always)]
-fn free_lanes<S: Slots>(slots: &S, bucket: u32) -> u32 {
-    let mut free = 0;
-    for index in [bucket, bucket + 1] {
-        let word = slots.word(index);
-        for l in 0..LANES {
-            free += (lane(word, l) == FREE) as u32;
-        }
-    }
-    free
+fn free_lanes<S: Slots>(slots: &S, bucket: u32) -> u64 {
+    let count = |word| (equal_lanes(word, FREE) >> 15).wrapping_mul(ONES) >> 48;
+    count(slots.word(bucket)) + count(slots.word(bucket + 1))
 }
 
 /// Makes a reserved slot findable by its tag.

@@ -90,3 +90,15 @@ pub fn read<B: Bytes>(packet: &Packet, bytes: &B) -> Option<Quote> {
     }
     Some(quote)
 }
+
+impl Quote {
+    /// Whether the quoted packet is an ICMP message of its family.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_icmp(&self, family: Family) -> bool {
+        match family {
+            Family::V4 => self.protocol == ICMP,
+            Family::V6 => self.protocol == ICMPV6,
+        }
+    }
+}

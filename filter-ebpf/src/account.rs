@@ -1,0 +1,211 @@
+//! Counting: reasons per interface, packets per flow and interval, and handing records over.
+//!
+//! # One bank of counts per flow
+//!
+//! A flow's counts belong to the interval that its tally names. The first packet of a later
+//! interval changes that name by compare-and-swap; the CPU that wins hands the old counts over and
+//! takes them off by atomic exchange, the others just add. A packet that is counted between the
+//! two goes into whichever record takes its count: into one of them, and only one, so the sum
+//! over all records is the sum over all packets, and each packet is in its own interval but for
+//! those within microseconds of its end. (Two banks, one per parity of the interval, would shift
+//! such packets by two intervals instead.)
+//!
+//! A count is taken off only when the ring has room for its record. If it has none, the counts of
+//! the ended interval move to the interface's losses: they never join the next interval.
+
+use filter_common::{
+    Direction,
+    abi::Stamp,
+    address::Address,
+    connection::{Key, Tally},
+    policy::{Block, PolicyHeader},
+    record::FlowRecord,
+    service::{ICMP, ICMPV6},
+    track::logged_flags,
+    verdict::Reason,
+};
+
+use crate::{
+    atomic, clock,
+    maps::{COUNTERS, RECORDS},
+    policy::Policy,
+};
+
+/// When a packet is judged.
+#[derive(Clone, Copy)]
+pub(crate) struct Moment {
+    pub(crate) ticks: u64,
+    pub(crate) stamp: Stamp,
+    /// The interval of the flow log, `None` where nothing is logged.
+    pub(crate) interval: Option<u32>,
+}
+
+impl Moment {
+    /// Now, by a policy's intervals.
+    #[inline(always)]
+    pub(crate) fn now(policy: &Policy) -> Self {
+        let ticks = clock::ticks();
+        Self { ticks, stamp: clock::stamp(ticks), interval: interval(policy.header(), ticks) }
+    }
+}
+
+#[inline(always)]
+pub(crate) fn interval(header: &PolicyHeader, ticks: u64) -> Option<u32> {
+    let length = u64::from(header.interval_ticks);
+    if length == 0 { None } else { Some((ticks.wrapping_add(header.interval_phase) / length) as u32) }
+}
+
+/// What a packet adds to its counts.
+#[derive(Clone, Copy)]
+pub(crate) struct Measure {
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    /// TCP flags as in the header.
+    pub(crate) flags: u8,
+}
+
+/// Counts a packet by its reason.
+#[inline(always)]
+pub(crate) fn count_reason(slot: u32, direction: Direction, reason: Reason, measure: &Measure) {
+    let Some(counters) = COUNTERS.get_ptr_mut(slot) else { return };
+    // SAFETY: the counters are this CPU's own, and programs do not interrupt each other on one CPU.
+    unsafe {
+        (*counters).packets[direction.index()][reason as usize] += measure.packets;
+        (*counters).bytes[direction.index()][reason as usize] += measure.bytes;
+    }
+}
+
+/// Counts a judged packet that no record will count.
+#[inline(always)]
+pub(crate) fn count_lost(slot: u32, direction: Direction, packets: u64, bytes: u64) {
+    let Some(counters) = COUNTERS.get_ptr_mut(slot) else { return };
+    // SAFETY: as in `count_reason`.
+    unsafe {
+        (*counters).lost_packets[direction.index()] += packets;
+        (*counters).lost_bytes[direction.index()] += bytes;
+        (*counters).lost_records[direction.index()] += 1;
+    }
+}
+
+/// Counts a packet in its flow, and hands an ended interval's counts over before.
+///
+/// # Safety
+///
+/// `tally` and `key` are of one entry in a map value.
+#[inline(always)]
+pub(crate) unsafe fn count_flow(
+    tally: *mut Tally,
+    key: *const Key,
+    generation: u32,
+    direction: Direction,
+    reason: Reason,
+    moment: &Moment,
+    measure: &Measure,
+) {
+    // SAFETY: by the caller; every field is a number that other CPUs may change meanwhile.
+    unsafe {
+        (*tally).last = moment.stamp;
+        let Some(interval) = moment.interval else { return };
+        let seen = (&raw const (*tally).interval).read_volatile();
+        if seen != interval && atomic::replace_u32(&raw mut (*tally).interval, seen, interval) {
+            end_interval(tally, key, generation, direction, seen);
+        }
+        if atomic::fetch_add(&raw mut (*tally).packets, measure.packets) == 0 {
+            (*tally).first = moment.stamp;
+            atomic::set_bits(&raw mut (*tally).flags_and_reason, (reason as u32) << 8);
+        }
+        atomic::fetch_add(&raw mut (*tally).bytes, measure.bytes);
+        let flags = u32::from(logged_flags(measure.flags));
+        if (&raw const (*tally).flags_and_reason).read_volatile() & flags != flags {
+            atomic::set_bits(&raw mut (*tally).flags_and_reason, flags);
+        }
+    }
+}
+
+/// Hands the counts of an ended interval over, or to the losses.
+///
+/// # Safety
+///
+/// As of [`count_flow`].
+#[inline(always)]
+pub(crate) unsafe fn end_interval(
+    tally: *mut Tally,
+    key: *const Key,
+    generation: u32,
+    direction: Direction,
+    interval: u32,
+) {
+    // SAFETY: by the caller.
+    unsafe {
+        if hand_over(tally, key, generation, direction, interval) == Handed::NoRoom {
+            let packets = atomic::take(&raw mut (*tally).packets);
+            let bytes = atomic::take(&raw mut (*tally).bytes);
+            atomic::take_u32(&raw mut (*tally).flags_and_reason);
+            let slot = ((*key).0[4] >> 16) as u16;
+            count_lost(u32::from(slot), direction, packets, bytes);
+        }
+    }
+}
+
+/// What became of a tally's counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handed {
+    /// There were none.
+    Nothing,
+    /// Their record is in the ring.
+    Done,
+    /// The ring is full; they are where they were.
+    NoRoom,
+}
+
+/// Hands a tally's counts over as a record.
+///
+/// # Safety
+///
+/// As of [`count_flow`].
+#[inline(always)]
+pub(crate) unsafe fn hand_over(
+    tally: *mut Tally,
+    key: *const Key,
+    generation: u32,
+    direction: Direction,
+    interval: u32,
+) -> Handed {
+    // SAFETY: by the caller.
+    unsafe {
+        if (&raw const (*tally).packets).read_volatile() == 0 {
+            return Handed::Nothing;
+        }
+        let Some(mut entry) = RECORDS.reserve(0) else { return Handed::NoRoom };
+        let record: *mut FlowRecord = entry.as_mut_ptr();
+        let [a, b, c, d, e] = (*key).0;
+        let protocol = (e >> 8) as u8;
+        // An ICMP connection's key has its identifier and type in the place of ports.
+        let ports = if protocol == ICMP || protocol == ICMPV6 { 0 } else { (e >> 32) as u32 };
+        (*record).local = address(a, b);
+        (*record).remote = address(c, d);
+        (*record).local_port = (ports >> 16) as u16;
+        (*record).remote_port = ports as u16;
+        (*record).protocol = protocol;
+        (*record).family = e as u8 & 0xf;
+        (*record).direction = direction as u8;
+        (*record).slot = (e >> 16) as u16;
+        (*record).interval = interval;
+        (*record).generation = generation;
+        (*record).reserved = 0;
+        (*record).packets = atomic::take(&raw mut (*tally).packets);
+        (*record).bytes = atomic::take(&raw mut (*tally).bytes);
+        let flags_and_reason = atomic::take_u32(&raw mut (*tally).flags_and_reason);
+        (*record).tcp_flags = (flags_and_reason & 0xff) as u16;
+        (*record).reason = (flags_and_reason >> 8) as u8;
+        (*record).first = (*tally).first;
+        (*record).last = (*tally).last;
+        entry.submit(0);
+        Handed::Done
+    }
+}
+
+#[inline(always)]
+const fn address(high: u64, low: u64) -> Address {
+    Address([(high >> 32) as u32, high as u32, (low >> 32) as u32, low as u32])
+}

@@ -1,0 +1,291 @@
+//! The connection table: `filter_common::table` over its maps.
+
+use core::ptr;
+
+use filter_common::{
+    Direction,
+    abi::{self, Stamp, Usage},
+    connection::{Cached, Connection, Key, State, idle},
+    policy::{Block, PolicyHeader},
+    table::{self, LANES, Place, RESERVED, WORDS},
+    track::{self, Phase},
+};
+
+use crate::{
+    account, atomic,
+    maps::{CONNECTION_TAGS, CONNECTIONS, USAGE},
+    memory,
+    seen::Seen,
+    settings, sweep,
+};
+
+const SLOT_MASK: u32 = abi::CONNECTIONS as u32 - 1;
+
+/// Slots looked through, per stamp, for room when the interface's allowance is used up.
+const SEARCH: u32 = 16 << 10;
+
+/// The connection table.
+pub(crate) type Table = memory::Table<Connection, { abi::CONNECTIONS }>;
+
+/// The table; `None` never happens, but the verifier can't know.
+#[inline(always)]
+pub(crate) fn table() -> Option<Table> {
+    let tags = CONNECTION_TAGS.get_ptr_mut(0)?.cast();
+    Some(Table::new(tags, CONNECTIONS.get_ptr_mut(0)?.cast()))
+}
+
+/// A live connection.
+#[derive(Clone, Copy)]
+pub(crate) struct Hit {
+    pub(crate) entry: *mut Connection,
+    pub(crate) state: State,
+}
+
+/// Stamps after which an idle connection in a phase is forgotten.
+#[inline(always)]
+fn timeout(header: &PolicyHeader, phase: u8) -> u32 {
+    if (phase as usize) < Phase::COUNT { header.timeouts[phase as usize] } else { 0 }
+}
+
+/// The state of an entry, and for how many stamps it has been idle.
+#[inline(always)]
+fn state_and_idle(entry: *mut Connection, now: Stamp) -> (State, u32) {
+    // SAFETY: the entry is in the table; other CPUs may change it, hence volatile.
+    unsafe {
+        let state = State((&raw const (*entry).state).read_volatile());
+        let first = (&raw const (*entry).tallies[0].last).read_volatile();
+        let second = (&raw const (*entry).tallies[1].last).read_volatile();
+        (state, idle(first, second, now))
+    }
+}
+
+/// Whether an entry has outlived its timeout. Timeouts are those of the interface whose packet asks.
+#[inline(always)]
+pub(crate) fn has_expired(entry: *mut Connection, header: &PolicyHeader, now: Stamp) -> bool {
+    let (state, idle) = state_and_idle(entry, now);
+    idle > timeout(header, state.phase_number())
+}
+
+/// The connection in a slot, if it is live.
+#[inline(always)]
+pub(crate) fn live(table: &Table, slot: u32, header: &PolicyHeader, now: Stamp) -> Option<Hit> {
+    let entry = table.entry(slot);
+    let (state, idle) = state_and_idle(entry, now);
+    if idle > timeout(header, state.phase_number()) { None } else { Some(Hit { entry, state }) }
+}
+
+/// Changes a connection's state, unless it has changed meanwhile or its slot has gone to another.
+#[inline(always)]
+pub(crate) fn change_state(hit: &Hit, state: State) {
+    // SAFETY: the entry is in the table.
+    unsafe { atomic::replace(&raw mut (*hit.entry).state, hit.state.0, state.0) };
+}
+
+/// Opens a connection. Null: there is no room, and the packet must be dropped. (A pointer, not an
+/// `Option` of one: that would be returned through a sixth argument.)
+///
+/// A function of its own, called: it is off the hot path, and the pipeline calls it from one place.
+/// With `replace`, a connection of the same key makes way even if it is live.
+#[inline(never)]
+pub(crate) fn open(
+    seen: &Seen<'_>,
+    cached: Cached,
+    replace: bool,
+) -> *mut Connection {
+    let (key, place) = (&seen.context.key, &seen.context.place);
+    let Some(table) = table() else { return ptr::null_mut() };
+    let Some(usage) = USAGE.get_ptr_mut(settings::slot()) else { return ptr::null_mut() };
+    if !table::lock(&table, place) {
+        return ptr::null_mut();
+    }
+    let entry = match reserve(&table, seen, key, place, usage, replace) {
+        Reserved::Mine(slot) => {
+            let slot = seen.forget(slot);
+            let entry = table.entry(slot);
+            // SAFETY: the slot is reserved, so the entry is ours but for packets that found its
+            // former connection just before: those only add to counts and compare-and-swap the
+            // state, which the incarnation makes fail.
+            unsafe { fill(entry, seen, key, cached) };
+            table::publish(&table, slot, place.tag);
+            entry
+        }
+        Reserved::Theirs(slot) => table.entry(seen.forget(slot)),
+        Reserved::None => ptr::null_mut(),
+    };
+    table::unlock(&table, place);
+    entry
+}
+
+enum Reserved {
+    /// A slot to fill.
+    Mine(u32),
+    /// Another CPU has just opened the connection.
+    Theirs(u32),
+    None,
+}
+
+#[inline(always)]
+fn reserve(
+    table: &Table,
+    seen: &Seen<'_>,
+    key: &Key,
+    place: &Place,
+    usage: *mut Usage,
+    replace: bool,
+) -> Reserved {
+    let header = seen.policy.header();
+    if let Some(slot) = table::find(table, place, key) {
+        let slot = seen.forget(slot);
+        let entry = table.entry(slot);
+        if !replace && !has_expired(entry, header, seen.context.moment.stamp) {
+            return Reserved::Theirs(slot);
+        }
+        if table::change(table, slot, place.tag, RESERVED) {
+            // SAFETY: the entry is reserved.
+            unsafe { close(entry) };
+            return Reserved::Mine(slot);
+        }
+    }
+    // SAFETY: the pointer is into the map's value.
+    let used = unsafe { (&raw const (*usage).connections).read_volatile() };
+    let full = used >= u64::from(header.allowance);
+    if !full && let Some(slot) = table::claim(table, place) {
+        // SAFETY: the pointer is into the map's value.
+        unsafe { atomic::fetch_add(&raw mut (*usage).connections, 1) };
+        return Reserved::Mine(slot);
+    }
+    // Where the allowance is used up, only this interface's connections may make room.
+    match evict(table, seen, header, full) {
+        Some(slot) => Reserved::Mine(slot),
+        None => Reserved::None,
+    }
+}
+
+/// Seizes a slot of the key's buckets: an expired connection's, else that of the half-open one
+/// that has been idle longest. Established ones are never taken. The slot comes counted for the
+/// interface that asks.
+#[inline(always)]
+fn evict(
+    table: &Table,
+    seen: &Seen<'_>,
+    header: &PolicyHeader,
+    own_only: bool,
+) -> Option<u32> {
+    let (place, now) = (&seen.context.place, seen.context.moment.stamp);
+    let asking = settings::slot();
+    // Rank above, slot below, so that the larger is the better victim. It begins as a number that
+    // the verifier doesn't know, or it would follow each sequence of comparisons.
+    let mut best = u64::from(seen.forget(0));
+    for n in 0..2 * WORDS * LANES {
+        let slot = place.word(n / LANES) * LANES + n % LANES;
+        if table::tag_of(table, slot) <= RESERVED || own_only && table.owner(slot) != asking {
+            continue;
+        }
+        let (state, idle) = state_and_idle(table.entry(slot), now);
+        let phase = state.phase_number();
+        let rank = if idle > timeout(header, phase) {
+            u64::from(idle) | 1 << 31
+        } else if Phase::is_half_open(phase) {
+            u64::from(idle) + 1
+        } else {
+            0
+        };
+        let candidate = rank << 32 | u64::from(slot);
+        if candidate > best {
+            best = candidate;
+        }
+    }
+    if best >> 32 == 0 {
+        return None;
+    }
+    let victim = seen.forget(best as u32);
+    let tag = table::tag_of(table, victim);
+    if tag <= RESERVED || !table::change(table, victim, tag, RESERVED) {
+        return None;
+    }
+    let entry = table.entry(victim);
+    // SAFETY: the entry is reserved.
+    unsafe { close(entry) };
+    let owner = table.owner(victim);
+    if owner != asking {
+        add_usage(owner, 1u64.wrapping_neg());
+        add_usage(asking, 1);
+    }
+    Some(victim)
+}
+
+#[inline(always)]
+fn add_usage(slot: u32, delta: u64) {
+    if let Some(usage) = USAGE.get_ptr_mut(slot) {
+        // SAFETY: the pointer is into the map's value.
+        unsafe { atomic::fetch_add(&raw mut (*usage).connections, delta) };
+    }
+}
+
+/// Hands the counts of a reserved entry over, or to the losses.
+///
+/// # Safety
+///
+/// The entry is reserved by the caller.
+#[inline(always)]
+pub(crate) unsafe fn close(entry: *mut Connection) {
+    // SAFETY: by the caller.
+    unsafe {
+        let generation = Cached((*entry).cached).generation();
+        for direction in [Direction::Ingress, Direction::Egress] {
+            let tally = &raw mut (*entry).tallies[direction.index()];
+            account::end_interval(tally, &raw const (*entry).key, generation, direction, (*tally).interval);
+        }
+    }
+}
+
+/// Gives a reserved entry back, whose counts are handed over.
+#[inline(always)]
+pub(crate) fn free(table: &Table, slot: u32) {
+    add_usage(table.owner(slot), 1u64.wrapping_neg());
+    table::release(table, slot);
+}
+
+/// Fills a reserved entry. Counts are left as they are: they were taken off, and what a late
+/// packet of the former connection has added since must not vanish.
+///
+/// # Safety
+///
+/// The entry is reserved by the caller.
+#[inline(always)]
+unsafe fn fill(entry: *mut Connection, seen: &Seen<'_>, key: &Key, cached: Cached) {
+    let (packet, moment) = (&seen.context.packet, &seen.context.moment);
+    let phase = track::opening(packet.protocol, packet.is_icmp(), packet.tcp_flags);
+    // SAFETY: by the caller.
+    unsafe {
+        let incarnation = State((*entry).state).incarnation().wrapping_add(1);
+        (*entry).key = *key;
+        (*entry).cached = cached.0;
+        (*entry).opened = moment.stamp;
+        (*entry).generation = cached.generation();
+        for tally in [&raw mut (*entry).tallies[0], &raw mut (*entry).tallies[1]] {
+            (*tally).last = moment.stamp;
+            (*tally).interval = moment.interval.unwrap_or(0);
+        }
+        let state = State::new(phase, seen.direction, incarnation);
+        (&raw mut (*entry).state).write_volatile(state.0);
+    }
+}
+
+/// Looks through a part of the table for connections that have expired, once per stamp and
+/// interface: with no agent running, this is how an allowance that is used up gets room again.
+#[inline(always)]
+pub(crate) fn make_room(now: Stamp) {
+    let Some(usage) = USAGE.get_ptr_mut(settings::slot()) else { return };
+    // SAFETY: the pointer is into the map's value.
+    unsafe {
+        let searched = (&raw const (*usage).searched).read_volatile();
+        if searched == u64::from(now)
+            || !atomic::replace(&raw mut (*usage).searched, searched, u64::from(now))
+        {
+            return;
+        }
+        let hand = atomic::fetch_add(&raw mut (*usage).hand, u64::from(SEARCH));
+        sweep::reclaim(hand as u32 & SLOT_MASK, SEARCH, settings::slot());
+    }
+}

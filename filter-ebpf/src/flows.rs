@@ -1,0 +1,154 @@
+//! The table of rejected and untracked flows: only counted, never asked for a verdict.
+//!
+//! The same structure as the connections' ([`filter_common::table`]), with a key that also holds
+//! the direction and the action. When a bucket is full, the flow that was idle longest makes room,
+//! if its interval has ended; if all are of the open interval, the packet is a counted loss: a
+//! scan cannot push an hour's flows out, nor can it hide.
+
+use filter_common::{
+    Direction,
+    abi,
+    connection::{Flow, Key},
+    policy::Block,
+    table::{self, LANES, Place, RESERVED, WORDS},
+    verdict::Reason,
+};
+
+use crate::{
+    account,
+    maps::{FLOW_TAGS, FLOWS},
+    memory,
+    seen::Seen,
+    settings,
+};
+
+/// The table of flows.
+pub(crate) type Table = memory::Table<Flow, { abi::FLOWS }>;
+
+/// The table; `None` never happens, but the verifier can't know.
+#[inline(always)]
+pub(crate) fn table() -> Option<Table> {
+    let tags = FLOW_TAGS.get_ptr_mut(0)?.cast();
+    Some(Table::new(tags, FLOWS.get_ptr_mut(0)?.cast()))
+}
+
+/// Counts a packet of a rejected or untracked flow, where a flow log wants it.
+#[inline(never)]
+pub(crate) fn count(seen: &Seen<'_>, reason: Reason) -> u32 {
+    let Some(interval) = seen.context.moment.interval else { return 0 };
+    let key = seen.flow_key(reason);
+    let Some(entry) = find_or_insert(seen, &key, interval) else {
+        let measure = &seen.context.measure;
+        account::count_lost(settings::slot(), seen.direction, measure.packets, measure.bytes);
+        return 0;
+    };
+    // SAFETY: the entry is in the table.
+    unsafe {
+        account::count_flow(
+            &raw mut (*entry).tally,
+            &raw const (*entry).key,
+            seen.policy.header().generation,
+            seen.direction,
+            reason,
+            &seen.context.moment,
+            &seen.context.measure,
+        );
+    }
+    1
+}
+
+#[inline(always)]
+fn find_or_insert(seen: &Seen<'_>, key: &Key, interval: u32) -> Option<*mut Flow> {
+    let table = table()?;
+    let place = Table::place(key)?;
+    if let Some(slot) = table::find(&table, &place, key) {
+        return Some(table.entry(seen.forget(slot)));
+    }
+    if !table::lock(&table, &place) {
+        return None;
+    }
+    let entry = insert(&table, &place, key, seen, interval);
+    table::unlock(&table, &place);
+    entry
+}
+
+#[inline(always)]
+fn insert(table: &Table, place: &Place, key: &Key, seen: &Seen<'_>, interval: u32) -> Option<*mut Flow> {
+    if let Some(slot) = table::find(table, place, key) {
+        return Some(table.entry(seen.forget(slot)));
+    }
+    let slot = table::claim(table, place).or_else(|| evict(table, place, interval, seen))?;
+    let slot = seen.forget(slot);
+    let entry = table.entry(slot);
+    // SAFETY: the slot is reserved by us. Counts are left as they are, as in `connections::fill`.
+    unsafe {
+        (*entry).key = *key;
+        (*entry).generation = seen.policy.header().generation;
+        (*entry).tally.last = seen.context.moment.stamp;
+        (*entry).tally.interval = interval;
+    }
+    table::publish(table, slot, place.tag);
+    Some(entry)
+}
+
+#[inline(always)]
+fn evict(table: &Table, place: &Place, interval: u32, seen: &Seen<'_>) -> Option<u32> {
+    let moment = &seen.context.moment;
+    // Idle time above, slot below, so that the larger is the better victim. It begins as a number
+    // that the verifier doesn't know, or it would follow each sequence of comparisons.
+    let mut best = u64::from(seen.forget(0));
+    for n in 0..2 * WORDS * LANES {
+        let slot = place.word(n / LANES) * LANES + n % LANES;
+        if table::tag_of(table, slot) <= RESERVED {
+            continue;
+        }
+        let entry = table.entry(slot);
+        // SAFETY: the entry is in the table.
+        let (ended, idle) = unsafe {
+            let ended = (&raw const (*entry).tally.interval).read_volatile() != interval;
+            (ended, moment.stamp.wrapping_sub((&raw const (*entry).tally.last).read_volatile()))
+        };
+        let candidate = u64::from(idle.wrapping_add(1)) << 32 | u64::from(slot);
+        if ended && idle < 1 << 31 && candidate > best {
+            best = candidate;
+        }
+    }
+    if best >> 32 == 0 {
+        return None;
+    }
+    let victim = seen.forget(best as u32);
+    let tag = table::tag_of(table, victim);
+    if tag <= RESERVED || !table::change(table, victim, tag, RESERVED) {
+        return None;
+    }
+    let entry = table.entry(victim);
+    // SAFETY: the entry is reserved by us.
+    unsafe { end(entry) };
+    Some(victim)
+}
+
+/// Hands the counts of a reserved entry over, or to the losses.
+///
+/// # Safety
+///
+/// The entry is reserved by the caller.
+#[inline(always)]
+pub(crate) unsafe fn end(entry: *mut Flow) {
+    // SAFETY: by the caller.
+    unsafe {
+        let direction = direction_of(&raw const (*entry).key);
+        let (key, generation) = (&raw const (*entry).key, (*entry).generation);
+        account::end_interval(&raw mut (*entry).tally, key, generation, direction, (*entry).tally.interval);
+    }
+}
+
+/// The direction that a flow's key holds.
+///
+/// # Safety
+///
+/// The key is in a map value.
+#[inline(always)]
+pub(crate) unsafe fn direction_of(key: *const Key) -> Direction {
+    // SAFETY: by the caller. See `filter_common::connection::flow_kind`.
+    if unsafe { (*key).0[4] } >> 5 & 1 == 0 { Direction::Ingress } else { Direction::Egress }
+}

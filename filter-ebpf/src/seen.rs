@@ -1,0 +1,269 @@
+//! A packet as the interface sees it: local and remote, its key, what may become of it.
+
+use core::cell::UnsafeCell;
+
+use filter_common::{
+    Direction,
+    address::{Address, Family},
+    cell::Cell,
+    connection::{Cached, Connection, Key, KeyParts, flow_kind},
+    packet::{Fragment, Packet, query, quote},
+    policy::{self, Block, flags},
+    service::{TCP, UDP},
+    table::Place,
+    track,
+    verdict::{Category, Reason},
+};
+
+use crate::{
+    account::{self, Measure, Moment},
+    policy::Policy,
+    settings,
+    source::Source,
+    verifier,
+};
+
+/// What is known of the packet at hand. It lies in a map of this CPU's own, as the 512 bytes of
+/// stack are for all functions of a program together.
+#[repr(C, align(8))]
+pub(crate) struct Context {
+    pub(crate) packet: Packet,
+    /// The key to look its connection up by, once [`Seen::lookup`] has found it out.
+    pub(crate) key: Key,
+    pub(crate) place: Place,
+    pub(crate) moment: Moment,
+    pub(crate) measure: Measure,
+    /// See [`verifier::forget`].
+    pub(crate) forgotten: UnsafeCell<u32>,
+}
+
+/// A packet, and the policy that judges it.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen<'a> {
+    pub(crate) policy: Policy,
+    pub(crate) context: &'a Context,
+    pub(crate) direction: Direction,
+}
+
+/// How a packet relates to the connection of the key that it is looked up by.
+#[derive(Clone, Copy)]
+pub(crate) enum Role {
+    /// It belongs to it and may open it.
+    Own,
+    /// It belongs to it but can't open it: the answer to an ICMP query.
+    Answer,
+    /// It is an error about it.
+    Related,
+    /// There is no key: a later fragment, an ICMP message that asks nothing.
+    Nothing,
+}
+
+impl Role {
+    /// The role of a number that was one before.
+    #[inline(always)]
+    pub(crate) const fn from_number(number: u32) -> Self {
+        match number {
+            0 => Self::Own,
+            1 => Self::Answer,
+            2 => Self::Related,
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// Whether an address is the interface's own. Called, not inlined: few packets need it.
+#[inline(never)]
+fn is_own(policy: &Policy, local: &Address, family: Family) -> bool {
+    policy::is_own(policy, local, family)
+        || matches!(family, Family::V6) && local.is_v6_link_local()
+}
+
+/// Writes the key of the connection that an ICMP error quotes; false if it quotes none. Called,
+/// not inlined: errors are rare, and the stack is short.
+#[inline(never)]
+fn quoted_key<S: Source>(seen: &Seen<'_>, source: &S, key: *mut Key) -> bool {
+    let packet = &seen.context.packet;
+    let Some(quoted) = quote::read(packet, source) else { return false };
+    // The quoted packet went the other way, and its error must come back to its sender.
+    if quoted.source != packet.destination {
+        return false;
+    }
+    let mut ports = (quoted.source_port, quoted.destination_port);
+    if quoted.is_icmp(packet.family) {
+        let Some(asked) = query::of(packet.family, quoted.destination_port as u8) else { return false };
+        ports = asked.ports(quoted.source_port, seen.direction.reverse());
+    } else if matches!(seen.direction, Direction::Egress) {
+        ports = (ports.1, ports.0);
+    }
+    let (local, remote) = match seen.direction {
+        Direction::Ingress => (quoted.source, quoted.destination),
+        Direction::Egress => (quoted.destination, quoted.source),
+    };
+    let parts = KeyParts { local, remote, protocol: quoted.protocol, ..seen.parts(ports.0, ports.1) };
+    // SAFETY: the key is in the context's map.
+    unsafe { *key = Key::new(&parts) };
+    true
+}
+
+impl Seen<'_> {
+    /// The interface's end.
+    #[inline(always)]
+    pub(crate) const fn local(&self) -> &Address {
+        match self.direction {
+            Direction::Ingress => &self.context.packet.destination,
+            Direction::Egress => &self.context.packet.source,
+        }
+    }
+
+    /// The other end.
+    #[inline(always)]
+    pub(crate) const fn remote(&self) -> &Address {
+        match self.direction {
+            Direction::Ingress => &self.context.packet.source,
+            Direction::Egress => &self.context.packet.destination,
+        }
+    }
+
+    /// The interface's port and the other end's.
+    #[inline(always)]
+    const fn ports(&self) -> (u16, u16) {
+        match self.direction {
+            Direction::Ingress => (self.context.packet.destination_port, self.context.packet.source_port),
+            Direction::Egress => (self.context.packet.source_port, self.context.packet.destination_port),
+        }
+    }
+
+    /// Whether the interface's end is an address of its own.
+    #[inline(always)]
+    pub(crate) fn local_is_own(&self) -> bool {
+        is_own(&self.policy, self.local(), self.context.packet.family)
+    }
+
+    /// A number of which the verifier knows nothing any more.
+    #[inline(always)]
+    pub(crate) fn forget(&self, number: u32) -> u32 {
+        // SAFETY: the context is in a map of this CPU's own.
+        unsafe { verifier::forget(self.context.forgotten.get(), number) }
+    }
+
+    /// Writes the key to look the packet's connection up by.
+    #[inline(always)]
+    pub(crate) fn lookup<S: Source>(&self, source: &S, key: *mut Key) -> Role {
+        let packet = &self.context.packet;
+        if matches!(packet.fragment, Fragment::Later) {
+            return Role::Nothing;
+        }
+        let mut ports = self.ports();
+        let mut role = Role::Own;
+        if packet.is_icmp() {
+            if quote::is_error(packet) {
+                return if quoted_key(self, source, key) { Role::Related } else { Role::Nothing };
+            }
+            let Some(asked) = query::of(packet.family, packet.icmp_type()) else { return Role::Nothing };
+            ports = asked.ports(packet.icmp_identifier, self.direction);
+            if asked.is_answer {
+                role = Role::Answer;
+            }
+        }
+        // SAFETY: the key is in the context's map.
+        unsafe { *key = Key::new(&self.parts(ports.0, ports.1)) };
+        role
+    }
+
+    #[inline(always)]
+    fn parts(&self, local_port: u16, remote_port: u16) -> KeyParts {
+        KeyParts {
+            slot: settings::slot() as u16,
+            family: self.context.packet.family,
+            protocol: self.context.packet.protocol,
+            local: *self.local(),
+            remote: *self.remote(),
+            local_port,
+            remote_port,
+            kind: 0,
+        }
+    }
+
+    /// Whether an accepted packet may open a connection, by the rules of design for mid-stream
+    /// segments: one that only an everywhere-on-all-ports rule admits passes but makes no entry,
+    /// or a revoked connection would readmit itself and forged ACKs would fill the table; but for
+    /// the grace after `attach`, in which older connections are picked up.
+    #[inline(always)]
+    pub(crate) fn may_open(&self, role: Role, cell: Cell) -> bool {
+        use filter_common::packet::tcp_flags::{FIN, RST};
+        if !matches!(role, Role::Own) {
+            return false;
+        }
+        if self.context.packet.protocol != TCP || track::is_bare_syn(self.context.packet.tcp_flags) {
+            return true;
+        }
+        let strict = self.policy.header().flags & flags::STRICT_TCP != 0;
+        let grace = self.context.moment.ticks < settings::grace_until();
+        self.context.packet.tcp_flags & (FIN | RST) == 0 && !strict && (cell.has(Cell::NARROW) || grace)
+    }
+
+    /// Whether an exempt remote is so for this packet. Reserved addresses always are. Link-local
+    /// ones can be forged by whoever is not on the link: as a packet's source they count only on
+    /// a packet that this host made (side `host`), or one to the interface's own addresses.
+    #[inline(always)]
+    pub(crate) fn exemption_holds<S: Source>(&self, source: &S, cell: Cell) -> bool {
+        if !cell.has(Cell::LINK_LOCAL) || matches!(self.direction, Direction::Egress) {
+            return true;
+        }
+        if settings::is_host_side() {
+            return source.made_by_this_host();
+        }
+        self.local_is_own()
+    }
+
+    /// DHCPv4 with a server on the link: the candidate's ports are right, the rest is the remote.
+    #[inline(always)]
+    pub(crate) fn is_dhcp_on_the_link(&self, cell: Cell) -> bool {
+        let reserved = cell.0 & (Cell::EXEMPT | Cell::LINK_LOCAL) != 0;
+        reserved || matches!(self.direction, Direction::Ingress) && cell.has(Cell::SAME_SUBNET)
+    }
+
+    /// The network ACL's verdicts on both directions of this packet's connection.
+    #[inline(always)]
+    pub(crate) fn cached(&self, forward: Cell, mirror: Cell) -> Cached {
+        let generation = self.policy.header().generation;
+        let (here, there) = (forward.has(Cell::NACL_ALLOW), mirror.has(Cell::NACL_ALLOW));
+        match self.direction {
+            Direction::Ingress => Cached::new(generation, here, there),
+            Direction::Egress => Cached::new(generation, there, here),
+        }
+    }
+
+    /// Counts the packet in its connection.
+    ///
+    /// # Safety
+    ///
+    /// The entry is in the connection table.
+    #[inline(always)]
+    pub(crate) unsafe fn count_in(&self, entry: *mut Connection, reason: Reason) {
+        // SAFETY: by the caller.
+        unsafe {
+            account::count_flow(
+                &raw mut (*entry).tallies[self.direction.index()],
+                &raw const (*entry).key,
+                self.policy.header().generation,
+                self.direction,
+                reason,
+                &self.context.moment,
+                &self.context.measure,
+            );
+        }
+    }
+
+    /// The key of the packet in the table of rejected and untracked flows: ports only for TCP and UDP.
+    #[inline(always)]
+    pub(crate) fn flow_key(&self, reason: Reason) -> Key {
+        let packet = &self.context.packet;
+        let with_ports = (packet.protocol == TCP || packet.protocol == UDP)
+            && !matches!(packet.fragment, Fragment::Later);
+        let (local_port, remote_port) = if with_ports { self.ports() } else { (0, 0) };
+        let accepted = matches!(reason.category(), Category::Accepted);
+        let kind = flow_kind(self.direction, accepted);
+        Key::new(&KeyParts { kind, ..self.parts(local_port, remote_port) })
+    }
+}

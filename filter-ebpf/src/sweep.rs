@@ -1,0 +1,190 @@
+//! Sweeping the tables: handing counts over, giving slots back.
+//!
+//! User space calls it through `filter_sweep`; the connection table calls [`reclaim`] when an
+//! interface's allowance is used up. `bpf_loop` walks the slots (kernel 5.17).
+
+use core::ffi::{c_long, c_void};
+
+use aya_ebpf::helpers::bpf_loop;
+use filter_common::{
+    Direction,
+    abi::{self, sweep_flags},
+    connection::{Cached, Key, Tally},
+    policy::{Block, PolicyHeader},
+    table::{self, RESERVED},
+    track::Phase,
+};
+
+use crate::{
+    account::{self, Handed},
+    clock, connections, flows, policy,
+};
+
+/// Slots of one run.
+const MAX_COUNT: u32 = 1 << 16;
+
+const CONNECTIONS: u32 = abi::CONNECTIONS as u32;
+const SLOTS: u32 = CONNECTIONS + abi::FLOWS as u32;
+
+// All of 64 bits: the verifier wants accesses to the stack aligned, and LLVM, told that packets
+// need not be, merges neighbouring halves.
+struct Walk {
+    first: u64,
+    /// Only this interface's, or `u32::MAX`.
+    slot: u64,
+    flags: u64,
+    records: u64,
+    deferred: u64,
+    ticks: u64,
+}
+
+impl Walk {
+    #[inline(always)]
+    const fn asks(&self, flag: u32) -> bool {
+        self.flags & flag as u64 != 0
+    }
+
+    #[inline(always)]
+    const fn concerns(&self, owner: u32) -> bool {
+        self.slot == u32::MAX as u64 || self.slot == owner as u64
+    }
+}
+
+/// Sweeps `count` slots from `first` on, counted through both tables. What it handed over, and
+/// what it could not.
+#[inline(always)]
+pub(crate) fn run(first: u32, count: u32, slot: u32, flags: u32) -> (u32, u32) {
+    let mut walk = Walk {
+        first: first.into(),
+        slot: slot.into(),
+        flags: flags.into(),
+        records: 0,
+        deferred: 0,
+        ticks: clock::ticks(),
+    };
+    let count = if count > MAX_COUNT { MAX_COUNT } else { count };
+    let callback = visit as unsafe extern "C" fn(u32, *mut c_void) -> c_long;
+    // SAFETY: the callback has the helper's signature, and its context is a `Walk`.
+    unsafe { bpf_loop(count, callback as *mut c_void, (&raw mut walk).cast(), 0) };
+    (walk.records as u32, walk.deferred as u32)
+}
+
+/// Gives back the slots of an interface's expired connections among `count` from `first` on.
+#[inline(always)]
+pub(crate) fn reclaim(first: u32, count: u32, slot: u32) {
+    run(first, count, slot, sweep_flags::RECLAIM);
+}
+
+unsafe extern "C" fn visit(index: u32, walk: *mut c_void) -> c_long {
+    // SAFETY: it is the `Walk` that `run` passed.
+    let walk = unsafe { &mut *walk.cast::<Walk>() };
+    let slot = (walk.first as u32).wrapping_add(index);
+    if slot < CONNECTIONS {
+        visit_connection(walk, slot);
+    } else if slot < SLOTS {
+        visit_flow(walk, slot - CONNECTIONS);
+    } else {
+        return 1;
+    }
+    0
+}
+
+#[inline(always)]
+fn visit_connection(walk: &mut Walk, slot: u32) {
+    let Some(table) = connections::table() else { return };
+    let tag = table::tag_of(&table, slot);
+    if tag <= RESERVED {
+        return;
+    }
+    let owner = table.owner(slot);
+    if !walk.concerns(owner) {
+        return;
+    }
+    let entry = table.entry(slot);
+    let Some(policy) = policy::of(owner) else { return };
+    let header = policy.header();
+    let mut kept = false;
+    // SAFETY: the entry is in the table.
+    unsafe {
+        let generation = Cached((*entry).cached).generation();
+        for direction in [Direction::Ingress, Direction::Egress] {
+            let tally = &raw mut (*entry).tallies[direction.index()];
+            kept |= !hand_over(walk, header, tally, table.key(slot), generation, direction);
+        }
+    }
+    let now = clock::stamp(walk.ticks);
+    let expired = walk.asks(sweep_flags::RECLAIM) && connections::has_expired(entry, header, now);
+    if (walk.asks(sweep_flags::FORGET) || expired && !kept) && table::change(&table, slot, tag, RESERVED) {
+        // SAFETY: the entry is reserved.
+        unsafe { connections::close(entry) };
+        connections::free(&table, slot);
+    }
+}
+
+#[inline(always)]
+fn visit_flow(walk: &mut Walk, slot: u32) {
+    let Some(table) = flows::table() else { return };
+    let tag = table::tag_of(&table, slot);
+    if tag <= RESERVED {
+        return;
+    }
+    let owner = table.owner(slot);
+    if !walk.concerns(owner) {
+        return;
+    }
+    let entry = table.entry(slot);
+    let Some(policy) = policy::of(owner) else { return };
+    let header = policy.header();
+    // SAFETY: the entry is in the table.
+    let (kept, idle) = unsafe {
+        let direction = flows::direction_of(table.key(slot));
+        let tally = &raw mut (*entry).tally;
+        let kept = !hand_over(walk, header, tally, table.key(slot), (*entry).generation, direction);
+        (kept, clock::stamp(walk.ticks).wrapping_sub((*tally).last))
+    };
+    // As long as a half-open connection: two intervals of the usual length.
+    let idle_enough = idle < 1 << 31 && idle > header.timeouts[Phase::TcpSynSent as usize];
+    let expired = walk.asks(sweep_flags::RECLAIM) && idle_enough;
+    if (walk.asks(sweep_flags::FORGET) || expired && !kept) && table::change(&table, slot, tag, RESERVED) {
+        // SAFETY: the entry is reserved.
+        unsafe { flows::end(entry) };
+        table::release(&table, slot);
+    }
+}
+
+/// Hands a tally over if its interval has ended, or if open ones are asked for. False if the ring
+/// has no room: then the counts stay.
+///
+/// # Safety
+///
+/// The tally and the key are of one entry in a map value.
+#[inline(always)]
+unsafe fn hand_over(
+    walk: &mut Walk,
+    header: &PolicyHeader,
+    tally: *mut Tally,
+    key: *const Key,
+    generation: u32,
+    direction: Direction,
+) -> bool {
+    // SAFETY: by the caller.
+    unsafe {
+        let interval = (&raw const (*tally).interval).read_volatile();
+        let open = account::interval(header, walk.ticks) == Some(interval);
+        if open && !walk.asks(sweep_flags::OPEN_INTERVAL) {
+            // Counts are left, and the entry with them.
+            return (&raw const (*tally).packets).read_volatile() == 0;
+        }
+        match account::hand_over(tally, key, generation, direction, interval) {
+            Handed::Nothing => true,
+            Handed::Done => {
+                walk.records += 1;
+                true
+            }
+            Handed::NoRoom => {
+                walk.deferred += 1;
+                false
+            }
+        }
+    }
+}
