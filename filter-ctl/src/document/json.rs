@@ -271,3 +271,72 @@ impl<'s> Parser<'s> {
         Ok(unit)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value as Json;
+
+    use super::{Node, Value, parse};
+
+    /// Any JSON value, strings with every kind of character.
+    fn json() -> impl Strategy<Value = Json> {
+        let leaf = prop_oneof![
+            Just(Json::Null),
+            any::<bool>().prop_map(Json::from),
+            any::<i64>().prop_map(Json::from),
+            any::<f64>()
+                .prop_filter("JSON has finite numbers only", |number| number.is_finite())
+                .prop_map(Json::from),
+            any::<String>().prop_map(Json::from),
+        ];
+        leaf.prop_recursive(4, 64, 8, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..8).prop_map(Json::from),
+                prop::collection::btree_map(any::<String>(), inner, 0..8)
+                    .prop_map(|fields| Json::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn back(node: &Node<'_>) -> Json {
+        match &node.value {
+            Value::Null => Json::Null,
+            Value::Bool(value) => Json::from(*value),
+            // Not by serde_json, which does not round floating-point numbers correctly.
+            Value::Number(text) => match text.parse::<i64>() {
+                Ok(whole) => Json::from(whole),
+                Err(_) => Json::from(text.parse::<f64>().expect("a number")),
+            },
+            Value::Text(text) => Json::from(&**text),
+            Value::List(items) => items.iter().map(back).collect(),
+            Value::Object(fields) => Json::Object(
+                fields.iter().map(|field| (field.name.to_string(), back(&field.value))).collect(),
+            ),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_serde_json_writes_is_read_back(json in json()) {
+            for text in [json.to_string(), serde_json::to_string_pretty(&json).expect("it can be written")] {
+                let parsed = parse(&text).expect("it is JSON");
+                prop_assert!(parsed.errors.is_empty());
+                prop_assert_eq!(back(&parsed.roots[0]), json.clone());
+            }
+        }
+
+        #[test]
+        fn what_serde_json_refuses_is_refused(text in "[\\[\\]{}:,\"0-9a-ftrunl.eE+ \\\\-]{0,24}") {
+            // The one difference: serde_json lets numbers overflow, which is no matter of syntax.
+            let theirs = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
+            prop_assert_eq!(parse(&text).is_ok(), theirs, "{}", text);
+        }
+    }
+
+    #[test]
+    fn escapes_are_characters() {
+        let parsed = parse(r#""\"\\\/\b\f\n\r\t\u00e4\ud83d\ude00""#).expect("it is JSON");
+        assert_eq!(parsed.roots[0].value, Value::Text("\"\\/\u{8}\u{c}\n\r\tä😀".into()));
+    }
+}

@@ -127,3 +127,29 @@ pub(super) fn host_v4(address: Spanned<Ipv4Addr>) -> Spanned<IpNet> {
 pub(super) fn host_v6(address: Spanned<Ipv6Addr>) -> Spanned<IpNet> {
     Spanned { value: Ipv6Net::from(address.value).into(), at: address.at }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Family, parse};
+
+    #[test]
+    fn blocks_are_read_strictly() {
+        let read = |text, family| match parse(text, family) {
+            Ok((block, host_bits)) => format!("{block} {host_bits}"),
+            Err(message) => message,
+        };
+        assert_eq!(read("10.0.0.0/8", Family::V4), "10.0.0.0/8 false");
+        assert_eq!(read("10.1.2.3/8", Family::Either), "10.0.0.0/8 true");
+        assert_eq!(read("2001:DB8::1/32", Family::V6), "2001:db8::/32 true");
+        assert_eq!(read("10.0.0.0/33", Family::V4), "`10.0.0.0/33` has no prefix length from 0 to 32");
+        assert_eq!(read("::/129", Family::V6), "`::/129` has no prefix length from 0 to 128");
+        assert_eq!(read("10.0.0.0/+8", Family::V4), "`10.0.0.0/+8` has no prefix length from 0 to 32");
+        assert_eq!(read("10.0.0.0/", Family::V4), "`10.0.0.0/` has no prefix length from 0 to 32");
+        assert_eq!(read("10.0.0/8", Family::V4), "`10.0.0` is no address");
+        assert_eq!(read("010.0.0.0/8", Family::V4), "`010.0.0.0` is no address");
+        assert_eq!(read("fe80::%eth0/64", Family::V6), "`fe80::%eth0` is no address");
+        assert_eq!(read("::1", Family::V6), "`::1` has no prefix length; this one address is ::1/128");
+        assert_eq!(read("10.0.0.0/8", Family::V6), "`10.0.0.0/8` is an IPv4 block");
+        assert_eq!(read("everywhere", Family::V4), "`everywhere` is no CIDR block");
+    }
+}

@@ -401,3 +401,13 @@ bad-protocol
    ╰────
 "#);
 }
+
+#[test]
+fn columns_count_characters_also_behind_umlauts() {
+    let text = "# Büro: Zürich\nVpcs: [{ Tags: größer ä, VpcId: vpc_1 }]\nSubnets: [{ SubnetId: x }]\n";
+    insta::assert_snapshot!(errors("policy.yaml", text), @r#"
+policy.yaml:2:33 [malformed-id] Vpcs[0].VpcId: `vpc_1` is no id of this kind | vpc- followed by letters, digits and hyphens
+policy.yaml:3:11 [missing-field] Subnets[0].CidrBlock: this field is missing | the subnet's block
+policy.yaml:3:23 [malformed-id] Subnets[0].SubnetId: `x` is no id of this kind | subnet- followed by letters, digits and hyphens
+"#);
+}
