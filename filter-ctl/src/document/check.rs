@@ -84,11 +84,10 @@ impl Document {
     /// Trouble in what none of the `used` interfaces reaches, as warnings.
     #[must_use]
     pub fn trouble_elsewhere(&self, used: &[&str]) -> Vec<Diagnostic> {
-        let own: Vec<Diagnostic> = used
-            .iter()
-            .filter_map(|id| self.index.interface(&self.model, id))
-            .flat_map(|interface| self.of_interface(interface))
-            .collect();
+        let mut own = Vec::new();
+        for interface in used.iter().filter_map(|id| self.index.interface(&self.model, id)) {
+            self.examine(interface, &mut own);
+        }
         let told: HashSet<_> = own.iter().map(Diagnostic::identity).collect();
         let mut found = self.across_objects(used);
         found.retain(|one| !told.contains(&one.identity()));
@@ -98,19 +97,13 @@ impl Document {
         found
     }
 
-    /// Findings about an interface and what it reaches.
-    fn of_interface(&self, interface: &Interface) -> Vec<Diagnostic> {
-        let mut found = Vec::new();
-        self.reach(interface, &mut found);
-        self.check_intervals(interface, &mut found);
-        found
-    }
-
     fn across_objects(&self, except: &[&str]) -> Vec<Diagnostic> {
         let mut found = Vec::new();
         for interface in &self.model.interfaces {
             if !except.contains(&interface.id.as_str()) {
-                found.extend(self.of_interface(interface));
+                // Not `examine`: the references of a group that many share are checked once, below.
+                self.reach(interface, &mut found);
+                self.check_intervals(interface, &mut found);
             }
         }
         for group in &self.model.groups {

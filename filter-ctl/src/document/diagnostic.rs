@@ -11,17 +11,23 @@ use serde::Serialize;
 /// Bytes of a very long line that are shown on each side of the place.
 const WINDOW: usize = 80;
 
+/// Bytes whose characters are counted at once.
+const BLOCK: usize = 1024;
+
 /// The text of one file, with its lines found when a place in it must first be named.
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) name: String,
     pub(super) text: String,
     lines: OnceLock<Vec<usize>>,
+    /// Characters before each block of [`BLOCK`] bytes: a file may be one line of many megabytes
+    /// with as many findings, and counting each column from its beginning would never end.
+    characters: OnceLock<Vec<usize>>,
 }
 
 impl Source {
     pub(super) fn new(name: String, text: String) -> Arc<Self> {
-        Arc::new(Self { name, text, lines: OnceLock::new() })
+        Arc::new(Self { name, text, lines: OnceLock::new(), characters: OnceLock::new() })
     }
 
     /// Offsets of the lines' beginnings.
@@ -30,6 +36,23 @@ impl Source {
             let ends = self.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
             std::iter::once(0).chain(ends.map(|(offset, _)| offset + 1)).collect()
         })
+    }
+
+    /// The number of characters before an offset.
+    fn characters(&self, offset: usize) -> usize {
+        let begins = |bytes: &[u8]| bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count();
+        let bytes = self.text.as_bytes();
+        let blocks = self.characters.get_or_init(|| {
+            let mut before = 0;
+            let count = |block| {
+                let first = before;
+                before += begins(block);
+                first
+            };
+            bytes.chunks(BLOCK).map(count).collect()
+        });
+        let block = (offset / BLOCK).min(blocks.len().saturating_sub(1));
+        blocks.get(block).map_or(0, |before| before + begins(&bytes[block * BLOCK..offset]))
     }
 
     /// The line (from 0) that holds an offset.
@@ -187,7 +210,7 @@ impl Diagnostic {
             id,
             file: source.name.clone(),
             line: Some(line + 1),
-            column: Some(source.text[line_start..start].chars().count() + 1),
+            column: Some(source.characters(start) - source.characters(line_start) + 1),
             field: field.into(),
             message: message.into(),
             expected: None,

@@ -113,15 +113,7 @@ impl Document {
             return Err(Diagnostic::file("unknown-interface", file, message).into());
         };
         let mut found = Vec::new();
-        let reached = self.reach(interface, &mut found);
-        if let Some(reached) = &reached {
-            for group in &reached.groups {
-                if let index::GroupOf::Written(_, group) = group {
-                    self.check_references(group, &mut found);
-                }
-            }
-        }
-        self.check_intervals(interface, &mut found);
+        let reached = self.examine(interface, &mut found);
         let warnings = Diagnostics::split(found)?;
         match reached {
             Some(reached) => Ok((self.resolve(&reached), warnings)),
@@ -131,6 +123,22 @@ impl Document {
                 Err(Diagnostic::file("incomplete", &self.model.sources.0[0].name, message).into())
             }
         }
+    }
+
+    /// Finds what an interface needs, with all that is to say about it.
+    fn examine<'d>(
+        &'d self,
+        interface: &'d model::Interface,
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<reach::Reached<'d>> {
+        let reached = self.reach(interface, found);
+        for group in reached.iter().flat_map(|reached| &reached.groups) {
+            if let index::GroupOf::Written(_, group) = group {
+                self.check_references(group, found);
+            }
+        }
+        self.check_intervals(interface, found);
+        reached
     }
 
     /// The flow logs that cover an interface: its own, its subnet's, its VPC's.

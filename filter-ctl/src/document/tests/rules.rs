@@ -197,6 +197,10 @@ fn references_become_the_private_addresses_of_the_members() {
     assert_eq!(prefixes(&ingress[2]), ["10.0.1.40/32"], "sg-3 is stale, eni-3 is in the default group");
     assert_eq!(ingress[3].service, RuleService::Protocol(47), "the ports are ignored");
     assert!(ingress[3].remotes.is_empty());
+    let document = document(REFERENCES);
+    assert_eq!(document.check().warnings.len(), 2);
+    assert_eq!(document.trouble_elsewhere(&["eni-2"]).len(), 2);
+    assert_eq!(document.trouble_elsewhere(&["eni-1"]).len(), 0, "what it reaches is told when it is used");
     insta::assert_snapshot!(warnings, @r#"
 policy.yaml:9:59 [stale-reference] SecurityGroups[0].IpPermissions[2].UserIdGroupPairs[0]: the document has no security group sg-3 | the rule is stale: it matches nothing
 policy.yaml:10:85 [stale-reference] SecurityGroups[0].IpPermissions[3].PrefixListIds[0]: the document has no prefix list pl-3 | the rule is stale: it matches nothing
@@ -372,6 +376,18 @@ NetworkInterfaces: [{ PrivateIpAddress: 10.0.1.20, Groups: [{ GroupId: sg-1 }] }
 ";
     let (policy, _) = effective(&document(text), "eni-00000000000000001");
     assert_eq!(policy.groups[0].ingress[0].remotes, policy.groups[0].egress[0].remotes);
+}
+
+#[test]
+fn as_many_findings_as_rules_in_one_line_take_no_longer() {
+    let ranges = vec![r#"{"CidrIp":"10.0.0.1/8","Description":"ä"}"#; 50_000].join(",");
+    let text = format!(
+        r#"{{"SecurityGroups":[{{"IpPermissions":[{{"IpProtocol":"-1","IpRanges":[{ranges}]}}]}}]}}"#
+    );
+    let loaded = loaded(&text);
+    assert_eq!(loaded.warnings.len(), 99_999 + 1, "host bits, duplicates, and the quota");
+    let last = loaded.warnings.last().expect("there are many");
+    assert_eq!(last.column, text.rfind("\"10").map(|offset| text[..offset].chars().count() + 1));
 }
 
 #[test]
