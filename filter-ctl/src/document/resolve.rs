@@ -108,6 +108,12 @@ impl Document {
         for peer in &permission.peers {
             self.remotes(peer, vpc_id, &mut remotes);
         }
+        // ICMP is IPv4's and ICMPv6 is IPv6's: at the other family such a rule matches nothing.
+        match permission.service {
+            RuleService::Icmp(..) => remotes.retain(|remote| remote.prefix.addr().is_ipv4()),
+            RuleService::Icmpv6(..) => remotes.retain(|remote| remote.prefix.addr().is_ipv6()),
+            _ => {}
+        }
         GroupRule { service: permission.service, remotes }
     }
 

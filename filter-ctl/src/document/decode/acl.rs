@@ -111,7 +111,7 @@ impl Decoder<'_> {
             return None;
         }
         if matches!(service, RuleService::Icmp(..)) && v6 {
-            let message = "an icmp rule matches nothing at an IPv6 block";
+            let message = "an icmp rule does not match ICMPv6";
             self.report(Severity::Warning, "family-mismatch", prefix.at.span, "Ipv6CidrBlock", message)
                 .help = Some("for ICMPv6 write Protocol: \"58\"".to_owned());
         }

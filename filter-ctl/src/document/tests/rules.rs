@@ -208,6 +208,22 @@ policy.yaml:10:85 [stale-reference] SecurityGroups[0].IpPermissions[3].PrefixLis
 }
 
 #[test]
+fn icmp_is_for_ipv4_and_icmpv6_for_ipv6() {
+    let text = r#"
+Subnets: [{ CidrBlock: 10.0.1.0/24, Ipv6CidrBlock: "2001:db8::/64" }]
+NetworkInterfaces: [{ PrivateIpAddress: 10.0.1.20, Ipv6Addresses: [{ Ipv6Address: "2001:db8::20" }], Groups: [{ GroupId: sg-1 }] }]
+SecurityGroups:
+  - GroupId: sg-1
+    IpPermissions:
+      - { IpProtocol: icmp, FromPort: -1, ToPort: -1, Ipv6Ranges: [{ CidrIpv6: "::/0" }], UserIdGroupPairs: [{ GroupId: sg-1 }] }
+      - { IpProtocol: "58", IpRanges: [{ CidrIp: 0.0.0.0/0 }], UserIdGroupPairs: [{ GroupId: sg-1 }] }
+"#;
+    let (policy, _) = effective(&document(text), "eni-00000000000000001");
+    let ingress: Vec<_> = policy.groups[0].ingress.iter().map(prefixes).collect();
+    assert_eq!(ingress, [["10.0.1.20/32"], ["2001:db8::20/128"]]);
+}
+
+#[test]
 fn an_interface_has_its_declared_primary_addresses() {
     let (policy, _) = effective(&document(REFERENCES), "eni-2");
     assert_eq!(policy.interface.primary_v4, "10.0.1.30".parse().ok());
@@ -246,7 +262,7 @@ policy.yaml:8:80 [family-mismatch] SecurityGroups[0].IpPermissions[2]: an icmp r
 policy.yaml:9:52 [family-mismatch] SecurityGroups[0].IpPermissions[3]: an icmpv6 rule matches nothing at 0.0.0.0/0 | for this address family write IpProtocol: icmp
 policy.yaml:10:9 [rule-without-peer] SecurityGroups[0].IpPermissions[4]: this rule names no address, prefix list or group: it allows nothing | everywhere is IpRanges: [{ CidrIp: 0.0.0.0/0 }], Ipv6Ranges: [{ CidrIpv6: ::/0 }]
 policy.yaml:11:29 [ports-ignored] SecurityGroups[0].IpPermissions[5].FromPort: this is ignored: the rule's protocol has no ports here | only tcp, udp, icmp and icmpv6 rules have ports, or a type and a code
-policy.yaml:13:96 [family-mismatch] NetworkAcls[0].Entries[0].Ipv6CidrBlock: an icmp rule matches nothing at an IPv6 block | for ICMPv6 write Protocol: "58"
+policy.yaml:13:96 [family-mismatch] NetworkAcls[0].Entries[0].Ipv6CidrBlock: an icmp rule does not match ICMPv6 | for ICMPv6 write Protocol: "58"
 "#);
 }
 
