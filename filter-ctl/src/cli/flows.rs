@@ -1,7 +1,7 @@
 //! `filter-ctl flows`: the flow log, as text or as JSON.
 
 use std::{
-    io::{self, BufWriter, Stdout, Write},
+    io::{self, BufWriter, Write},
     os::fd::{AsRawFd, RawFd},
     time::Duration,
 };
@@ -9,13 +9,14 @@ use std::{
 use filter_common::abi::sweep_flags;
 
 use crate::{
+    datapath::{self, Host, Places},
     flowlog::{
-        Collector, Error, Folder, Record, Result, Source,
+        Collector, Error, Folder, HostSource, Record, Result, Source,
         follow::{Sink, follow},
         format::{Format, Output},
         lock::Lock,
         record::{Action, Content},
-        spool::{Dropped, Reader},
+        spool::{Dropped, Reader, Spool},
     },
     state::Attachment,
 };
@@ -77,30 +78,51 @@ impl Arguments {
     }
 }
 
-/// Runs the command on a kernel's side; `None` if nothing is attached: then the spool is all there is.
-pub fn print(arguments: &Arguments, folder: &Folder, source: Option<&mut dyn Source>) -> Result<()> {
-    let mut printer = Printer::new(arguments);
-    let lock = Lock::acquire(&folder.lock(), PATIENCE, |holder| {
-        let holder = holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
-        eprintln!("waiting for {holder}, which reads the flow log");
-    })?;
-    let mut collector = Collector::open(folder, lock)?;
-    if arguments.header {
-        printer.header()?;
+/// Runs the command on this host.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let folder = Folder::of(&Places::from_environment());
+    match Host::open() {
+        Ok(host) => print(arguments, &folder, &mut HostSource::new(&host))?,
+        Err(datapath::Error::NothingAttached) if !arguments.follow => print_kept(arguments, &folder)?,
+        Err(error) => return Err(error.into()),
     }
-    let Some(source) = source else {
-        eprintln!("note: nothing is attached; these are the records that were kept");
-        return printer.spool(collector.reader()?, collector.spool().dropped());
-    };
+    Ok(())
+}
+
+/// Drains a kernel's side and prints.
+pub fn print(arguments: &Arguments, folder: &Folder, source: &mut dyn Source) -> Result<()> {
+    let mut printer = Printer::to_stdout(arguments);
+    let lock = lock(folder)?;
     tell_unlogged(arguments, &source.attachments()?);
+    let mut collector = Collector::open(folder, lock, source)?;
+    printer.header()?;
     if arguments.follow {
-        return follow(&mut collector, source, &mut printer);
+        return follow(&mut collector, &mut printer);
     }
-    collector.sweep(source, None, sweep_flags::OPEN_INTERVAL, &mut |_| {})?;
+    collector.sweep(None, sweep_flags::OPEN_INTERVAL, &mut |_| {})?;
     let (reader, dropped) = (collector.reader()?, collector.spool().dropped());
     // The lock ends here: a slow reader of our output keeps nobody from draining the ring.
     drop(collector);
     printer.spool(reader, dropped)
+}
+
+/// Prints what was kept when there is nothing to drain.
+fn print_kept(arguments: &Arguments, folder: &Folder) -> Result<()> {
+    eprintln!("note: nothing is attached; these are the records that were kept");
+    let mut printer = Printer::to_stdout(arguments);
+    printer.header()?;
+    let lock = lock(folder)?;
+    let spool = Spool::open(&folder.spool(), folder.limits())?;
+    let (reader, dropped) = (spool.reader()?, spool.dropped());
+    drop((spool, lock));
+    printer.spool(reader, dropped)
+}
+
+fn lock(folder: &Folder) -> Result<Lock> {
+    Lock::acquire(&folder.lock(), PATIENCE, |holder| {
+        eprintln!("waiting for {holder}, which reads the flow log");
+        true
+    })
 }
 
 /// Says which of the wanted interfaces have no flow log: silence would look like no traffic.
@@ -125,16 +147,27 @@ fn tell_unlogged(arguments: &Arguments, attachments: &[Attachment]) {
 struct Printer<'a> {
     arguments: &'a Arguments,
     format: Format,
-    output: BufWriter<Stdout>,
+    output: BufWriter<Box<dyn Write + 'a>>,
+    /// What the output is, if its reader can go away.
+    descriptor: Option<RawFd>,
 }
 
 impl<'a> Printer<'a> {
-    fn new(arguments: &'a Arguments) -> Self {
-        let output = BufWriter::with_capacity(64 << 10, io::stdout());
-        Self { arguments, format: Format::default_of(arguments.output), output }
+    fn to_stdout(arguments: &'a Arguments) -> Self {
+        let stdout = io::stdout();
+        let descriptor = Some(stdout.as_raw_fd());
+        Self { descriptor, ..Self::new(arguments, stdout) }
+    }
+
+    fn new(arguments: &'a Arguments, output: impl Write + 'a) -> Self {
+        let output = BufWriter::with_capacity(64 << 10, Box::new(output) as Box<dyn Write + 'a>);
+        Self { arguments, format: Format::default_of(arguments.output), output, descriptor: None }
     }
 
     fn header(&mut self) -> Result<()> {
+        if !self.arguments.header {
+            return Ok(());
+        }
         let written = self.format.write_header(&mut self.output).and_then(|()| self.output.flush());
         listening(written).map(|_| ())
     }
@@ -162,7 +195,7 @@ impl Sink for Printer<'_> {
     }
 
     fn output(&self) -> Option<RawFd> {
-        Some(self.output.get_ref().as_raw_fd())
+        self.descriptor
     }
 }
 
@@ -182,5 +215,93 @@ fn tell_gaps(reader: &Reader, dropped: Dropped) {
     }
     if reader.unreadable() > 0 {
         eprintln!("note: {} lines of the spool could not be read", reader.unreadable());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::flowlog::fake::{lost_record, record, resolve, resolved};
+
+    type TestResult<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    /// What `flows` with some options prints of three records: one accepted, one rejected, one of losses.
+    fn printed(options: &[&str]) -> TestResult<String> {
+        let Command { arguments } = Command::try_parse_from([&["flows"], options].concat())?;
+        let mut rejected = record(0);
+        rejected.reason = 7;
+        let place = tempfile::tempdir()?;
+        let mut spool = Spool::open(place.path(), Default::default())?;
+        spool.append(&[resolved(), resolve(&rejected), lost_record()])?;
+        let mut output = Vec::new();
+        let mut printer = Printer::new(&arguments, &mut output);
+        printer.header()?;
+        printer.spool(spool.reader()?, spool.dropped())?;
+        drop(printer);
+        Ok(String::from_utf8(output)?)
+    }
+
+    fn last_words(lines: &str) -> Vec<String> {
+        let last_two = |line: &str| line.rsplitn(3, ' ').take(2).collect::<Vec<_>>().join(" ");
+        lines.lines().map(last_two).collect()
+    }
+
+    #[test]
+    fn all_of_the_spool_is_printed_without_a_header() -> TestResult {
+        assert_eq!(last_words(&printed(&[])?), ["OK ACCEPT", "OK REJECT", "SKIPDATA -"]);
+        Ok(())
+    }
+
+    #[test]
+    fn an_action_selects_its_records_and_never_hides_losses() -> TestResult {
+        assert_eq!(last_words(&printed(&["--action", "REJECT"])?), ["OK REJECT", "SKIPDATA -"]);
+        assert_eq!(last_words(&printed(&["--action", "accept"])?), ["OK ACCEPT", "SKIPDATA -"]);
+        assert!(printed(&["--action", "MAYBE"]).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn an_interface_selects_its_records() -> TestResult {
+        assert_eq!(printed(&["--interface-id", "eni-0a9"])?, "");
+        assert_eq!(printed(&["--interface-id", "eni-0a9", "--interface-id", "eni-0a1"])?, printed(&[])?);
+        Ok(())
+    }
+
+    #[test]
+    fn the_header_comes_once_and_never_before_json() -> TestResult {
+        let text = printed(&["--header"])?;
+        assert!(text.starts_with("version account-id interface-id srcaddr dstaddr srcport dstport "));
+        assert_eq!(text.lines().count(), 4);
+        let json = printed(&["--header", "--output", "json"])?;
+        assert_eq!(json.lines().count(), 3);
+        assert!(json.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+        Ok(())
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_error() -> TestResult {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let place = tempfile::tempdir()?;
+        let mut spool = Spool::open(place.path(), Default::default())?;
+        spool.append(&vec![resolved(); 2000])?;
+        let arguments = Arguments::default();
+        Printer::new(&arguments, Closed).spool(spool.reader()?, spool.dropped())?;
+        Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Emptying the ring into the spool, and sweeping the tables into the ring.
 
-use std::{thread, time::Duration};
+use std::{os::fd::OwnedFd, thread, time::Duration};
 
 use filter_common::{
     abi::{RING_BYTES, sweep_flags},
@@ -31,26 +31,28 @@ const STALLS: u32 = 50;
 const DETACH_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The one that drains the ring: it holds the lock.
-#[derive(Debug)]
-pub struct Collector {
+pub struct Collector<'a> {
+    source: &'a mut dyn Source,
     spool: Spool,
     resolver: Resolver,
     losses: Losses,
     /// Last, so that it is given back when all else is closed.
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// Someone who wants to see records as they are kept.
 pub type Observer<'a> = &'a mut dyn FnMut(&[Record]);
 
-impl Collector {
-    /// Opens the spool under a lock.
-    pub fn open(folder: &Folder, lock: Lock) -> Result<Self> {
+impl<'a> Collector<'a> {
+    /// Begins to read under a lock.
+    pub fn open(folder: &Folder, lock: Lock, source: &'a mut dyn Source) -> Result<Self> {
+        source.begin()?;
         Ok(Self {
+            source,
             spool: Spool::open(&folder.spool(), folder.limits)?,
             resolver: Resolver::default(),
             losses: Losses::open(folder.losses())?,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -58,6 +60,13 @@ impl Collector {
     #[must_use]
     pub const fn spool(&self) -> &Spool {
         &self.spool
+    }
+
+    /// Says that this goes on until somebody stops it; returns what becomes readable when the ring
+    /// does.
+    pub(super) fn follow(&mut self) -> Result<Option<OwnedFd>> {
+        self.lock.follow()?;
+        self.source.readable()
     }
 
     /// Everything that is in the spool now. It can be read after the lock is given back.
@@ -71,9 +80,9 @@ impl Collector {
     /// A record leaves the ring only after it is written to the spool. If this process is killed
     /// in between, the next one finds it in the ring again: then it is in the spool twice, at
     /// worst, but never lost.
-    pub fn drain(&mut self, source: &mut dyn Source, observer: Observer<'_>) -> Result<usize> {
-        let taken = self.take(source, observer)?;
-        self.tell_losses(source, observer)?;
+    pub fn drain(&mut self, observer: Observer<'_>) -> Result<usize> {
+        let taken = self.take(observer)?;
+        self.tell_losses(observer)?;
         Ok(taken)
     }
 
@@ -81,21 +90,15 @@ impl Collector {
     ///
     /// `slot` names the interface, or all of them; `flags` are those of
     /// [`filter_common::abi::sweep_flags`].
-    pub fn sweep(
-        &mut self,
-        source: &mut dyn Source,
-        slot: Option<u32>,
-        flags: u32,
-        observer: Observer<'_>,
-    ) -> Result<usize> {
+    pub fn sweep(&mut self, slot: Option<u32>, flags: u32, observer: Observer<'_>) -> Result<usize> {
         // First what waits: it is older, and the sweep needs the room.
-        let mut taken = self.take(source, observer)?;
+        let mut taken = self.take(observer)?;
         let mut stalls = 0;
         let mut first = 0;
         while first < SLOTS {
             let count = CHUNK.min(SLOTS - first);
-            let swept = source.sweep(SweepRequest { first, count, slot, flags })?;
-            let drained = self.take(source, observer)?;
+            let swept = self.source.sweep(SweepRequest { first, count, slot, flags })?;
+            let drained = self.take(observer)?;
             taken += drained;
             let stalled = swept.deferred > 0 && swept.records == 0 && drained == 0;
             stalls = if stalled { stalls + 1 } else { 0 };
@@ -109,12 +112,12 @@ impl Collector {
                 first += count;
             }
         }
-        self.tell_losses(source, observer)?;
+        self.tell_losses(observer)?;
         Ok(taken)
     }
 
-    fn take(&mut self, source: &mut dyn Source, observer: Observer<'_>) -> Result<usize> {
-        let Self { spool, resolver, .. } = self;
+    fn take(&mut self, observer: Observer<'_>) -> Result<usize> {
+        let Self { source, spool, resolver, .. } = self;
         resolver.learn(source.attachments()?);
         let clock = source.clock()?;
         let mut records = Vec::new();
@@ -127,12 +130,12 @@ impl Collector {
         })
     }
 
-    fn tell_losses(&mut self, source: &mut dyn Source, observer: Observer<'_>) -> Result<()> {
-        let now = source.clock()?.unix_nanos / 1_000_000_000;
+    fn tell_losses(&mut self, observer: Observer<'_>) -> Result<()> {
+        let now = self.source.clock()?.unix_nanos / 1_000_000_000;
         let mut records = Vec::new();
         // Also those that were detached since: what they lost last is told here, too.
         for attachment in self.resolver.latest() {
-            records.extend(self.losses.tell(attachment, source.lost(attachment.slot)?, now));
+            records.extend(self.losses.tell(attachment, self.source.lost(attachment.slot)?, now));
         }
         if !records.is_empty() {
             self.spool.append(&records)?;
@@ -147,17 +150,17 @@ impl Collector {
 ///
 /// Where a reader follows the log, the counts are handed to the ring and that reader keeps them;
 /// it remembers the interface for as long as it runs.
-pub fn hand_over_all(source: &mut dyn Source, folder: &Folder, slot: u32) -> Result<()> {
+pub fn hand_over(source: &mut dyn Source, folder: &Folder, slot: u32) -> Result<()> {
     let flags = sweep_flags::OPEN_INTERVAL | sweep_flags::FORGET;
-    match Lock::acquire(&folder.lock(), DETACH_PATIENCE, |_| {}) {
+    match Lock::acquire(&folder.lock(), DETACH_PATIENCE, |holder| !holder.follows) {
         Ok(lock) => {
-            let mut collector = Collector::open(folder, lock)?;
-            collector.sweep(source, Some(slot), flags, &mut |_| {})?;
+            let mut collector = Collector::open(folder, lock, source)?;
+            collector.sweep(Some(slot), flags, &mut |_| {})?;
             collector.losses.forget(slot);
             collector.losses.save()
         }
-        Err(Error::Busy { holder }) => {
-            log::info!("another process reads the flow log ({holder:?}): it gets the last records");
+        Err(Error::Busy(holder)) => {
+            log::info!("{holder} reads the flow log: it gets the last records");
             sweep_for_another(source, slot, flags)
         }
         Err(error) => Err(error),
@@ -192,7 +195,6 @@ mod tests {
     use super::*;
     use crate::flowlog::{
         fake::{Fake, attachment, record},
-        record::Content,
         source::Lost,
     };
 
@@ -209,12 +211,13 @@ mod tests {
             Ok(Self { folder: Folder::new(place.path()), _folder: place })
         }
 
-        fn collector(&self) -> Result<Collector> {
-            Collector::open(&self.folder, Lock::acquire(&self.folder.lock(), Duration::ZERO, |_| {})?)
+        fn collector<'a>(&self, fake: &'a mut Fake) -> Result<Collector<'a>> {
+            let lock = Lock::acquire(&self.folder.lock(), Duration::ZERO, |_| false)?;
+            Collector::open(&self.folder, lock, fake)
         }
 
         fn kept(&self) -> Result<Vec<Record>> {
-            self.collector()?.reader()?.collect()
+            Spool::open(&self.folder.spool(), self.folder.limits)?.reader()?.collect()
         }
     }
 
@@ -231,7 +234,7 @@ mod tests {
         let place = Place::new()?;
         let mut fake = Fake { ring: (1..=8).map(|n| numbered(n as u16 % 2, n)).collect(), ..Fake::default() };
         let mut seen = Vec::new();
-        let taken = place.collector()?.drain(&mut fake, &mut |batch| seen.extend_from_slice(batch))?;
+        let taken = place.collector(&mut fake)?.drain(&mut |batch| seen.extend_from_slice(batch))?;
         assert_eq!(taken, 8);
         assert!(fake.ring.is_empty());
         assert_eq!(packets(&seen), (1..=8).collect::<Vec<_>>());
@@ -244,12 +247,10 @@ mod tests {
     fn a_record_that_cannot_be_kept_stays_in_the_ring() -> TestResult {
         let place = Place::new()?;
         let mut fake = Fake { ring: (1..=8).map(|n| numbered(0, n)).collect(), ..Fake::default() };
-        let mut collector = place.collector()?;
         let full = |_: &[FlowRecord]| Err(Error::Output(std::io::ErrorKind::StorageFull.into()));
         assert!(fake.take(8, &mut { full }).is_err());
         assert_eq!(fake.ring.len(), 8);
-        collector.drain(&mut fake, &mut |_| {})?;
-        drop(collector);
+        place.collector(&mut fake)?.drain(&mut |_| {})?;
         assert_eq!(place.kept()?.len(), 8);
         Ok(())
     }
@@ -261,7 +262,7 @@ mod tests {
         let places = (0..40).chain(SLOTS - 10..SLOTS);
         let table = places.zip(1..).map(|(place, n)| (place, numbered(0, n))).collect();
         let mut fake = Fake { table, ..Fake::default() };
-        let taken = place.collector()?.sweep(&mut fake, None, sweep_flags::OPEN_INTERVAL, &mut |_| {})?;
+        let taken = place.collector(&mut fake)?.sweep(None, sweep_flags::OPEN_INTERVAL, &mut |_| {})?;
         assert_eq!(taken, 50);
         assert_eq!(packets(&place.kept()?), (1..=50).collect::<Vec<_>>());
         assert!(fake.sweeps.iter().all(|sweep| sweep.count <= 65_536));
@@ -274,7 +275,7 @@ mod tests {
     fn a_ring_that_takes_nothing_ends_the_sweep() -> TestResult {
         let place = Place::new()?;
         let mut fake = Fake { table: vec![(5, record(0))], room: 0, ..Fake::default() };
-        let taken = place.collector()?.sweep(&mut fake, None, sweep_flags::OPEN_INTERVAL, &mut |_| {})?;
+        let taken = place.collector(&mut fake)?.sweep(None, sweep_flags::OPEN_INTERVAL, &mut |_| {})?;
         assert_eq!(taken, 0);
         assert_eq!(fake.table.len(), 1, "the counts stay where they are");
         Ok(())
@@ -285,8 +286,8 @@ mod tests {
         let place = Place::new()?;
         let lost = Lost { packets: [40, 0], bytes: [4000, 0], records: [3, 0] };
         let mut fake = Fake { lost, ..Fake::default() };
-        place.collector()?.drain(&mut fake, &mut |_| {})?;
-        place.collector()?.drain(&mut fake, &mut |_| {})?;
+        place.collector(&mut fake)?.drain(&mut |_| {})?;
+        place.collector(&mut fake)?.drain(&mut |_| {})?;
         let kept = place.kept()?;
         assert_eq!(kept.len(), 1);
         assert_eq!(kept[0].content.status(), "SKIPDATA");
@@ -299,7 +300,7 @@ mod tests {
         let place = Place::new()?;
         let table = vec![(5, numbered(0, 1)), (6, numbered(1, 2)), (SLOTS - 1, numbered(0, 3))];
         let mut fake = Fake { table, ..Fake::default() };
-        hand_over_all(&mut fake, &place.folder, 0)?;
+        hand_over(&mut fake, &place.folder, 0)?;
         assert_eq!(packets(&place.kept()?), [1, 3]);
         assert_eq!(fake.table.len(), 1);
         assert!(fake.sweeps.iter().all(|sweep| sweep.flags & sweep_flags::FORGET != 0));
@@ -309,20 +310,30 @@ mod tests {
     #[test]
     fn a_follower_keeps_the_last_records_of_a_detached_interface() -> TestResult {
         let place = Place::new()?;
-        let mut follower = place.collector()?;
         let mut fake = Fake { table: vec![(5, numbered(0, 7))], ..Fake::default() };
-        follower.drain(&mut fake, &mut |_| {})?;
+        let mut follower = place.collector(&mut fake)?;
+        follower.drain(&mut |_| {})?;
+        follower.follow()?;
 
-        sweep_for_another(&mut fake, 0, sweep_flags::OPEN_INTERVAL | sweep_flags::FORGET)?;
-        fake.attachments = vec![attachment(1, "eni-0a2")];
-        fake.lost.packets[1] = 4;
-        follower.drain(&mut fake, &mut |_| {})?;
+        // Another process's view of the same kernel.
+        let mut detaching = Fake::default();
+        hand_over(&mut detaching, &place.folder, 0)?;
+        assert!(detaching.sweeps.iter().all(|sweep| sweep.slot == Some(0)));
+        assert_eq!(detaching.begun, 0, "it does not touch the ring");
+
+        follower.source.sweep(SweepRequest {
+            first: 0,
+            count: SLOTS,
+            slot: Some(0),
+            flags: sweep_flags::OPEN_INTERVAL,
+        })?;
+        follower.resolver.learn(vec![attachment(1, "eni-0a2")]);
+        follower.drain(&mut |_| {})?;
         drop(follower);
 
         let kept = place.kept()?;
-        assert_eq!(packets(&kept), [7, 4]);
-        assert!(kept.iter().all(|record| record.interface_id.as_deref() == Some("eni-0a1")));
-        assert!(matches!(kept[1].content, Content::Lost(_)));
+        assert_eq!(packets(&kept), [7]);
+        assert_eq!(kept[0].interface_id.as_deref(), Some("eni-0a1"));
         Ok(())
     }
 }

@@ -26,15 +26,15 @@ use crate::{
 };
 
 /// In the middle of a second, so that a stamp's 64 ms do not change the second.
-pub(super) const CLOCK: Clock = Clock { hz: 250, ticks: 4_000_000, unix_nanos: 1_700_000_100_500_000_000 };
+pub(crate) const CLOCK: Clock = Clock { hz: 250, ticks: 4_000_000, unix_nanos: 1_700_000_100_500_000_000 };
 
 /// A stamp so many seconds before [`CLOCK`].
-pub(super) fn seconds_ago(seconds: u64) -> Stamp {
+pub(crate) fn seconds_ago(seconds: u64) -> Stamp {
     ((CLOCK.ticks - seconds * 250) >> STAMP_SHIFT) as Stamp
 }
 
 /// SSH from outside: packets of the last minute and a half.
-pub(super) fn record(slot: u16) -> FlowRecord {
+pub(crate) fn record(slot: u16) -> FlowRecord {
     FlowRecord {
         local: Ipv4Addr::new(10, 0, 1, 20).into(),
         remote: Ipv4Addr::new(198, 51, 100, 7).into(),
@@ -57,23 +57,23 @@ pub(super) fn record(slot: u16) -> FlowRecord {
 }
 
 /// [`record`], resolved.
-pub(super) fn resolved() -> Record {
+pub(crate) fn resolved() -> Record {
     resolve(&record(0))
 }
 
 /// A record of the interface `eni-0a1`, resolved.
-pub(super) fn resolve(record: &FlowRecord) -> Record {
+pub(crate) fn resolve(record: &FlowRecord) -> Record {
     let mut resolver = Resolver::default();
     resolver.learn(vec![attachment(0, "eni-0a1")]);
     resolver.resolve(record, &CLOCK)
 }
 
 /// A record about losses.
-pub(super) fn lost_record() -> Record {
+pub(crate) fn lost_record() -> Record {
     Record { content: Content::Lost(Loss { packets: 40, bytes: 4000, records: 3 }), ..resolved() }
 }
 
-pub(super) fn attachment(slot: u32, id: &str) -> Attachment {
+pub(crate) fn attachment(slot: u32, id: &str) -> Attachment {
     let own = ["10.0.1.20/32", "10.0.1.99/32", "2001:db8:1::20/128", "2001:db8:1::21/128"];
     Attachment {
         slot,
@@ -105,7 +105,7 @@ pub(super) fn attachment(slot: u32, id: &str) -> Attachment {
 }
 
 /// A table of open counts and a ring with little room.
-pub(super) struct Fake {
+pub(crate) struct Fake {
     pub(super) attachments: Vec<Attachment>,
     pub(super) ring: VecDeque<FlowRecord>,
     /// How many records the ring can hold.
@@ -115,6 +115,8 @@ pub(super) struct Fake {
     pub(super) lost: Lost,
     pub(super) batch: usize,
     pub(super) sweeps: Vec<SweepRequest>,
+    /// How many readers began.
+    pub(super) begun: u32,
 }
 
 impl Default for Fake {
@@ -127,11 +129,17 @@ impl Default for Fake {
             lost: Lost::default(),
             batch: 3,
             sweeps: Vec::new(),
+            begun: 0,
         }
     }
 }
 
 impl Source for Fake {
+    fn begin(&mut self) -> Result<()> {
+        self.begun += 1;
+        Ok(())
+    }
+
     fn clock(&mut self) -> Result<Clock> {
         Ok(CLOCK)
     }

@@ -12,7 +12,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Collector, Error, Record, Result, Source};
+use super::{Collector, Error, Record, Result};
 
 /// How often ended intervals are swept up.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -32,16 +32,16 @@ pub trait Sink {
 /// Drains the ring and sweeps ended intervals, and gives what comes to `sink`, until a signal
 /// (interrupt, terminate, hang-up) or until nobody listens. Every record is kept in the spool,
 /// whether the sink takes it or not.
-pub fn follow(collector: &mut Collector, source: &mut dyn Source, sink: &mut dyn Sink) -> Result<()> {
+pub fn follow(collector: &mut Collector<'_>, sink: &mut dyn Sink) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(kernel("start the event loop"))?;
-    runtime.block_on(run(collector, source, sink))
+    runtime.block_on(run(collector, sink))
 }
 
-async fn run(collector: &mut Collector, source: &mut dyn Source, sink: &mut dyn Sink) -> Result<()> {
-    let ring = match source.readable()? {
+async fn run(collector: &mut Collector<'_>, sink: &mut dyn Sink) -> Result<()> {
+    let ring = match collector.follow()? {
         Some(ring) => {
             // SAFETY: an `OwnedFd` names one descriptor, always the same one, and nothing closes it
             // before the `AsyncFd` that owns it is dropped.
@@ -64,16 +64,16 @@ async fn run(collector: &mut Collector, source: &mut dyn Source, sink: &mut dyn 
         let stopped = tokio::select! {
             biased;
             () = stop.received() => {
-                collector.drain(source, &mut observe)?;
+                collector.drain(&mut observe)?;
                 true
             }
             _ = tick.tick() => {
                 // No flags: the counts of ended intervals only.
-                collector.sweep(source, None, 0, &mut observe)?;
+                collector.sweep(None, 0, &mut observe)?;
                 false
             }
             () = readable(ring.as_ref()) => {
-                collector.drain(source, &mut observe)?;
+                collector.drain(&mut observe)?;
                 false
             }
         };
@@ -162,13 +162,13 @@ mod tests {
     fn following_ends_well_when_nobody_listens_and_keeps_what_was_not_taken() -> TestResult {
         let place = tempfile::tempdir()?;
         let folder = Folder::new(place.path());
-        let lock = Lock::acquire(&folder.lock(), Duration::ZERO, |_| {})?;
-        let mut collector = Collector::open(&folder, lock)?;
+        let lock = Lock::acquire(&folder.lock(), Duration::ZERO, |_| false)?;
         let mut fake = Fake { ring: (0..8).map(|_| record(0)).collect(), ..Fake::default() };
+        let mut collector = Collector::open(&folder, lock, &mut fake)?;
         let mut sink = Patient(2, Vec::new());
-        follow(&mut collector, &mut fake, &mut sink)?;
-        assert_eq!(sink.1.len(), 2 * fake.batch);
+        follow(&mut collector, &mut sink)?;
         assert_eq!(collector.reader()?.count(), 8);
+        assert_eq!(sink.1.len(), 2 * fake.batch);
         assert!(fake.sweeps.iter().all(|sweep| sweep.flags == 0), "open intervals stay open");
         Ok(())
     }
@@ -183,10 +183,10 @@ mod tests {
         }
         let place = tempfile::tempdir()?;
         let folder = Folder::new(place.path());
-        let lock = Lock::acquire(&folder.lock(), Duration::ZERO, |_| {})?;
-        let mut collector = Collector::open(&folder, lock)?;
+        let lock = Lock::acquire(&folder.lock(), Duration::ZERO, |_| false)?;
         let mut fake = Fake { ring: [record(0)].into(), ..Fake::default() };
-        assert!(matches!(follow(&mut collector, &mut fake, &mut Full), Err(Error::Output(_))));
+        let mut collector = Collector::open(&folder, lock, &mut fake)?;
+        assert!(matches!(follow(&mut collector, &mut Full), Err(Error::Output(_))));
         Ok(())
     }
 

@@ -4,13 +4,16 @@
 //! lock is `flock(2)` on a file, so it ends with the process that holds it, however it dies.
 
 use std::{
+    fmt,
     fs::{File, OpenOptions, TryLockError},
     io::{Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
+
+use serde::Serialize;
 
 use super::{Error, Result};
 
@@ -21,51 +24,85 @@ const RETRY: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Lock {
     file: File,
+    path: PathBuf,
+}
+
+/// The process that holds the lock, as far as it has said so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    /// Its id; `None` for the moment between taking the lock and saying so.
+    pub pid: Option<u32>,
+    /// Whether it follows the log: then it holds the lock until somebody stops it.
+    pub follows: bool,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pid {
+            Some(pid) => write!(to, "process {pid}")?,
+            None => to.write_str("another process")?,
+        }
+        to.write_str(if self.follows { " (`flows --follow`)" } else { "" })
+    }
 }
 
 impl Lock {
-    /// Waits up to `patience` for the lock. If it has to wait at all, `waiting` is told once for
-    /// whom.
-    pub fn acquire(path: &Path, patience: Duration, waiting: impl FnOnce(Option<u32>)) -> Result<Self> {
+    /// Waits up to `patience` for the lock. If it has to wait at all, `wait_for` is asked once
+    /// whether to wait for this holder.
+    pub fn acquire(path: &Path, patience: Duration, wait_for: impl FnOnce(Holder) -> bool) -> Result<Self> {
         let deadline = Instant::now() + patience;
         let mut file = open(path)?;
-        let mut waiting = Some(waiting);
+        let mut wait_for = Some(wait_for);
         loop {
             match file.try_lock() {
                 Ok(()) => break,
                 Err(TryLockError::Error(source)) => return Err(Error::file("lock", path)(source)),
                 Err(TryLockError::WouldBlock) => {}
             }
-            let holder = written_pid(&mut file);
-            if Instant::now() >= deadline {
-                return Err(Error::Busy { holder });
-            }
-            if let Some(waiting) = waiting.take() {
-                waiting(holder);
+            let holder = written(&mut file);
+            let refused = wait_for.take().is_some_and(|wait_for| !wait_for(holder));
+            if refused || Instant::now() >= deadline {
+                return Err(Error::Busy(holder));
             }
             thread::sleep(RETRY);
         }
-        write_pid(&mut file).map_err(Error::file("write", path))?;
-        Ok(Self { file })
+        let mut lock = Self { file, path: path.to_owned() };
+        lock.say(false)?;
+        Ok(lock)
+    }
+
+    /// Says that the lock is held until somebody stops this process.
+    pub fn follow(&mut self) -> Result<()> {
+        self.say(true)
+    }
+
+    fn say(&mut self, follows: bool) -> Result<()> {
+        let follows = if follows { " follows" } else { "" };
+        let text = format!("{}{follows}\n", std::process::id());
+        self.file
+            .set_len(0)
+            .and_then(|()| self.file.rewind())
+            .and_then(|()| self.file.write_all(text.as_bytes()))
+            .map_err(Error::file("write", &self.path))
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing the file gives the lock back; the number only has to go so that it misleads nobody.
+        // Closing the file gives the lock back; the text only has to go so that it misleads nobody.
         let _ = self.file.set_len(0);
     }
 }
 
-/// The process that holds the lock, if one does; 0 if it has not said who it is.
-pub fn holder(path: &Path) -> Result<Option<u32>> {
+/// The process that holds the lock, if one does.
+pub fn holder(path: &Path) -> Result<Option<Holder>> {
     if !path.exists() {
         return Ok(None);
     }
-    let mut file = open(path)?;
+    let mut file = File::open(path).map_err(Error::file("open", path))?;
     match file.try_lock_shared() {
         Ok(()) => Ok(None),
-        Err(TryLockError::WouldBlock) => Ok(Some(written_pid(&mut file).unwrap_or(0))),
+        Err(TryLockError::WouldBlock) => Ok(Some(written(&mut file))),
         Err(TryLockError::Error(source)) => Err(Error::file("lock", path)(source)),
     }
 }
@@ -82,17 +119,14 @@ fn open(path: &Path) -> Result<File> {
     options.open(path).map_err(Error::file("open", path))
 }
 
-fn written_pid(file: &mut File) -> Option<u32> {
+/// What the holder has written.
+fn written(file: &mut File) -> Holder {
     let mut text = String::new();
-    file.rewind().ok()?;
-    file.read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
-}
-
-fn write_pid(file: &mut File) -> std::io::Result<()> {
-    file.set_len(0)?;
-    file.rewind()?;
-    writeln!(file, "{}", std::process::id())
+    // Nothing, half of it, or not ours: then nobody has said anything.
+    let _ = file.rewind().and_then(|()| file.read_to_string(&mut text));
+    let mut words = text.split_whitespace();
+    let pid = words.next().and_then(|pid| pid.parse().ok());
+    Holder { pid, follows: words.next() == Some("follows") }
 }
 
 #[cfg(test)]
@@ -105,18 +139,28 @@ mod tests {
     fn a_second_reader_is_told_who_holds_the_lock() -> TestResult {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("ring.lock");
-        let first = Lock::acquire(&path, Duration::ZERO, |_| {})?;
+        let mut first = Lock::acquire(&path, Duration::ZERO, |_| true)?;
 
         let mut told = None;
-        let second = Lock::acquire(&path, Duration::from_millis(60), |pid| told = Some(pid));
-        let us = Some(std::process::id());
-        assert!(matches!(second, Err(Error::Busy { holder }) if holder == us), "{second:?}");
+        let second = Lock::acquire(&path, Duration::from_millis(60), |holder| {
+            told = Some(holder);
+            true
+        });
+        let us = Holder { pid: Some(std::process::id()), follows: false };
+        assert!(matches!(second, Err(Error::Busy(holder)) if holder == us), "{second:?}");
         assert_eq!(told, Some(us));
-        assert_eq!(holder(&path)?, us);
+        assert_eq!(holder(&path)?, Some(us));
+
+        first.follow()?;
+        let start = Instant::now();
+        let second = Lock::acquire(&path, Duration::from_secs(60), |holder| !holder.follows);
+        let message = second.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(message.contains(&format!("process {} (`flows --follow`)", std::process::id())), "{message}");
+        assert!(start.elapsed() < Duration::from_secs(30), "it does not wait for a follower");
 
         drop(first);
         assert_eq!(holder(&path)?, None);
-        Lock::acquire(&path, Duration::ZERO, |_| {})?;
+        Lock::acquire(&path, Duration::ZERO, |_| true)?;
         Ok(())
     }
 
@@ -124,12 +168,12 @@ mod tests {
     fn a_second_reader_waits_for_the_first() -> TestResult {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("new").join("ring.lock");
-        let first = Lock::acquire(&path, Duration::ZERO, |_| {})?;
+        let first = Lock::acquire(&path, Duration::ZERO, |_| true)?;
         let release = thread::spawn(move || {
             thread::sleep(Duration::from_millis(120));
             drop(first);
         });
-        Lock::acquire(&path, Duration::from_secs(10), |_| {})?;
+        Lock::acquire(&path, Duration::from_secs(10), |_| true)?;
         assert!(release.join().is_ok());
         Ok(())
     }

@@ -19,6 +19,7 @@
 pub mod collect;
 pub mod follow;
 pub mod format;
+pub mod host;
 pub mod lock;
 pub mod losses;
 pub mod record;
@@ -27,16 +28,19 @@ pub mod source;
 pub mod spool;
 
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 
 use std::{
     io,
     path::{Path, PathBuf},
 };
 
-pub use collect::{Collector, hand_over_all};
+pub use collect::Collector;
+pub use host::{HostSource, hand_over_all};
 pub use record::Record;
 pub use source::Source;
+
+use crate::datapath::Places;
 
 /// What can go wrong between the ring and the reader.
 #[derive(Debug, thiserror::Error)]
@@ -52,14 +56,8 @@ pub enum Error {
         source: io::Error,
     },
     /// Another process reads the ring.
-    #[error(
-        "the flow log is being read by {}: stop it (a `flows --follow`?) or try again later",
-        holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
-    )]
-    Busy {
-        /// The process that holds the ring's lock, if it said who it is.
-        holder: Option<u32>,
-    },
+    #[error("the flow log is being read by {0}: stop it or try again later")]
+    Busy(lock::Holder),
     /// The kernel's side: maps, programs, the clock.
     #[error("cannot {action}")]
     Kernel {
@@ -97,14 +95,11 @@ impl Folder {
         Self { state: state.into(), limits: spool::Limits::default() }
     }
 
-    /// The flow log's files under the host's state folder: `/run/filter`, or `FILTER_STATE_DIR`.
-    /// `FILTER_SPOOL_BYTES` sets the bound of the spool.
+    /// The flow log's files of a host. `FILTER_SPOOL_BYTES` sets the bound of the spool.
     #[must_use]
-    pub fn of_host() -> Self {
-        let state = std::env::var_os("FILTER_STATE_DIR").unwrap_or_else(|| "/run/filter".into());
-        let bytes = std::env::var("FILTER_SPOOL_BYTES").ok().and_then(|bytes| bytes.parse().ok());
-        let folder = Self::new(state);
-        match bytes {
+    pub fn of(places: &Places) -> Self {
+        let folder = Self::new(places.state());
+        match std::env::var("FILTER_SPOOL_BYTES").ok().and_then(|bytes| bytes.parse().ok()) {
             Some(bytes) => folder.with_limits(spool::Limits::of(bytes)),
             None => folder,
         }
@@ -114,6 +109,12 @@ impl Folder {
     #[must_use]
     pub fn with_limits(self, limits: spool::Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// The limits of the spool.
+    #[must_use]
+    pub const fn limits(&self) -> spool::Limits {
+        self.limits
     }
 
     /// The lock that whoever drains the ring holds.
@@ -146,8 +147,8 @@ pub struct Statistics {
     pub dropped_records: u64,
     /// Packets that those records counted.
     pub dropped_packets: u64,
-    /// The process that reads the ring just now, as `flows --follow` does.
-    pub reader: Option<u32>,
+    /// The process that reads the ring just now.
+    pub reader: Option<lock::Holder>,
 }
 
 /// What `status` tells about the flow log; takes no lock for longer than a moment.

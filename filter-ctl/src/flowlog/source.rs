@@ -18,6 +18,10 @@ pub const SLOTS: u32 = (CONNECTIONS + FLOWS) as u32;
 
 /// The kernel's side of the flow log.
 pub trait Source {
+    /// A reader begins: it has the ring's lock from now on. Where the ring was read up to must be
+    /// asked anew, as others may have read since.
+    fn begin(&mut self) -> Result<()>;
+
     /// Both clocks, read now.
     fn clock(&mut self) -> Result<Clock>;
 
