@@ -6,16 +6,27 @@
 //! without a policy and a command that is killed half way leaves something that the next one can
 //! finish or take back.
 
+pub mod apply;
+pub mod attach;
+pub mod connections;
+pub mod detach;
+pub mod device;
 pub mod error;
+pub mod hooks;
 pub mod host;
 pub mod journal;
 pub mod object;
+mod pins;
 pub mod places;
+pub mod policy;
+pub mod session;
 mod sys;
 
+pub use device::Device;
 pub use error::Error;
 pub use host::Host;
 pub use places::Places;
+pub use session::Session;
 
 use crate::state::Attachment;
 
@@ -30,4 +41,15 @@ pub fn attachments() -> Result<Vec<Attachment>, Error> {
 
 fn attachments_in(places: &Places) -> Result<Vec<Attachment>, Error> {
     Ok(journal::entries(places)?.into_iter().map(|entry| entry.attachment).collect())
+}
+
+/// The last chance to keep the flow records of an interface that is being detached: no hook of it
+/// runs any more, its counts and its policy still stand in the maps.
+fn drain_before_detach(_host: &Host, _attachment: &Attachment) -> Result<(), String> {
+    Ok(())
+}
+
+/// `uname -r`.
+fn kernel_release() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease").map_or_else(|_| "unknown".into(), |text| text.trim().into())
 }

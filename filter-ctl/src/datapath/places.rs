@@ -17,6 +17,12 @@ pub struct Places {
 }
 
 impl Places {
+    /// Folders of one's own: state, and a place in bpffs.
+    #[must_use]
+    pub fn new(state: PathBuf, bpffs: PathBuf) -> Self {
+        Self { state, bpffs }
+    }
+
     /// `/run/filter` and `/sys/fs/bpf/filter`, or what the environment says.
     #[must_use]
     pub fn from_environment() -> Self {
