@@ -46,7 +46,7 @@ use crate::datapath::Places;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file of the state folder.
-    #[error("cannot {action} {}", path.display())]
+    #[error("cannot {action} {}: {source}", path.display())]
     File {
         /// What was tried: `open`, `write` and so on.
         action: &'static str,
@@ -59,7 +59,7 @@ pub enum Error {
     #[error("the flow log is being read by {0}: stop it or try again later")]
     Busy(lock::Holder),
     /// The kernel's side: maps, programs, the clock.
-    #[error("cannot {action}")]
+    #[error("cannot {action}: {source}")]
     Kernel {
         /// What was tried.
         action: &'static str,
@@ -67,7 +67,7 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The output.
-    #[error("cannot write the flow records")]
+    #[error("cannot write the flow records: {0}")]
     Output(#[source] io::Error),
 }
 
