@@ -116,7 +116,8 @@ impl<'a> Collector<'a> {
         Ok(taken)
     }
 
-    fn take(&mut self, observer: Observer<'_>) -> Result<usize> {
+    /// [`Collector::drain`] without the losses.
+    pub(super) fn take(&mut self, observer: Observer<'_>) -> Result<usize> {
         let Self { source, spool, resolver, .. } = self;
         resolver.learn(source.attachments()?);
         let clock = source.clock()?;

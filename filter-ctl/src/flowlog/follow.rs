@@ -9,13 +9,17 @@ use std::{
 use tokio::{
     io::{Interest, unix::AsyncFd},
     signal::unix::{Signal, SignalKind, signal},
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep},
 };
 
 use super::{Collector, Error, Record, Result};
 
 /// How often ended intervals are swept up.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// How long records gather before they are drained: the kernel wakes us for the first one, and a
+/// drain has its price besides the records (which interfaces are there, what time is it).
+const GATHER: Duration = Duration::from_millis(50);
 
 /// Takes records, until it wants no more.
 pub trait Sink {
@@ -73,7 +77,8 @@ async fn run(collector: &mut Collector<'_>, sink: &mut dyn Sink) -> Result<()> {
                 false
             }
             () = readable(ring.as_ref()) => {
-                collector.drain(&mut observe)?;
+                // Losses are told with the next tick.
+                collector.take(&mut observe)?;
                 false
             }
         };
@@ -86,12 +91,15 @@ async fn run(collector: &mut Collector<'_>, sink: &mut dyn Sink) -> Result<()> {
     }
 }
 
-/// Waits until the ring has records.
+/// Waits until the ring has records, and a moment longer for those that come with them.
 async fn readable(ring: Option<&AsyncFd<OwnedFd>>) {
     let Some(ring) = ring else { return std::future::pending().await };
     match ring.readable().await {
-        // Cleared before the drain: what comes meanwhile wakes us again.
-        Ok(mut ready) => ready.clear_ready(),
+        Ok(mut ready) => {
+            // Cleared before the drain: what comes meanwhile wakes us again.
+            ready.clear_ready();
+            sleep(GATHER).await;
+        }
         // The event loop is going away. The tick drains, too.
         Err(_) => std::future::pending().await,
     }
