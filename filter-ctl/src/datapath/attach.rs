@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use filter_common::abi::{self, MAX_INTERFACES};
+use filter_common::abi::{self, MAX_INTERFACES, sweep_flags};
 
 use super::{
     Session,
@@ -165,9 +165,11 @@ impl Session {
         mut entry: Entry,
     ) -> Result<Outcome, Error> {
         let slot = entry.attachment.slot;
-        self.release_slot(host, slot)?;
         let clock = host.clock()?;
         policy::Prepared::new(order.compiled, &clock, entry.attachment.generation)?.commit(host, slot)?;
+        // Whatever an earlier interface of this slot has left; the sweep works where there is a policy.
+        host.sweep_all(slot, sweep_flags::FORGET)?;
+        host.clear_slot(slot)?;
 
         let constants = Constants {
             slot,
@@ -177,6 +179,7 @@ impl Session {
             },
             link: order.device.link.clone().unwrap_or(abi::Link::Ethernet),
             grace_until: clock.ticks.wrapping_add(clock.ticks_of(order.grace)),
+            fragment_stamps: clock.stamps_of(abi::FRAGMENT_SECONDS),
         };
         let mut ebpf = object::load(&self.places, Some(&constants))?;
         let folder = pins::begin(&self.places, &entry.key(), slot)?;

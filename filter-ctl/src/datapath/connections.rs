@@ -77,7 +77,7 @@ pub fn read(host: &Host, wanted: impl Fn(u32) -> bool) -> Result<Vec<Tracked>, E
             let state = State(entry.state);
             let Some(phase) = Phase::ALL.get(usize::from(state.phase_number())).copied() else { continue };
             let timeout = timeouts.map_or(Duration::ZERO, |timeouts| clock.span(timeouts[phase as usize]));
-            let idle = clock.age(entry.last);
+            let idle = clock.span(entry.idle(clock.stamp()));
             if let Some(expires) = timeout.checked_sub(idle) {
                 found.push(tracked(&key, state, phase, clock.age(entry.opened), idle, expires));
             }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use aya::{
-    maps::{Map, MapData, RingBuf},
+    maps::{Map, MapData, MapType, RingBuf},
     programs::{TestRun, TestRunOptions, Xdp},
     util::nr_cpus,
 };
@@ -97,12 +97,11 @@ impl Host {
     ///
     /// If the kernel refuses to run the program.
     pub fn clock(&self) -> Result<Clock, Error> {
-        let offset = self.config()?.clock_offset;
-        let jiffies = self.jiffies()?;
+        let ticks = self.ticks()?;
         // The tick began up to one tick before it was read: nothing that matters.
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let unix_nanos = u64::try_from(unix.as_nanos()).unwrap_or(u64::MAX);
-        Ok(Clock { hz: self.hz, ticks: jiffies.wrapping_add(offset), unix_nanos })
+        Ok(Clock { hz: self.hz, ticks, unix_nanos })
     }
 
     /// Runs the sweep over `count` slots from `first` on (see [`Sweep`]); returns what it says.
@@ -223,20 +222,35 @@ impl Host {
     }
 
     fn lookup(&self, name: &str, key: u32, value: &mut [u8]) -> Result<(), Error> {
-        let map = self.map(name)?;
+        let map = self.map_of(name, value.len())?;
         let found = sys::lookup(map.fd().as_fd(), key, value)
             .map_err(Error::system(format!("bpf(BPF_MAP_LOOKUP_ELEM, {name}[{key}])")))?;
         found.ok_or_else(|| Error::MissingSymbol(format!("{name}[{key}]")))
     }
 
     fn update(&self, name: &str, key: u32, value: &[u8]) -> Result<(), Error> {
-        let map = self.map(name)?;
+        let map = self.map_of(name, value.len())?;
         sys::update(map.fd().as_fd(), key, value)
             .map_err(Error::system(format!("bpf(BPF_MAP_UPDATE_ELEM, {name}[{key}])")))
     }
 
-    /// `bpf_jiffies64`, which only a program can read.
-    fn jiffies(&self) -> Result<u64, Error> {
+    /// A map whose values, on all CPUs together for a per-CPU map, are as long as ours. The kernel
+    /// does not ask: it would write its values over the end of a shorter one.
+    fn map_of(&self, name: &str, length: usize) -> Result<MapData, Error> {
+        let map = self.map(name)?;
+        let info = map.info()?;
+        let size = info.value_size() as usize;
+        let per_cpu = matches!(info.map_type()?, MapType::PerCpuArray);
+        let found = if per_cpu { size.next_multiple_of(8) * cpus()? } else { size };
+        if found == length {
+            return Ok(map);
+        }
+        let difference = format!("values of {found} bytes, expected {length}");
+        Err(Error::Shape { path: self.places.maps().join(name), difference })
+    }
+
+    /// The programs' clock (`bpf_jiffies64` and the test offset), which only a program can read.
+    fn ticks(&self) -> Result<u64, Error> {
         let mut answer = [0; 64];
         run(&self.clock, programs::CLOCK, &[0; 64], &mut answer)?;
         Ok(value(&answer[..8]))
@@ -244,9 +258,9 @@ impl Host {
 
     /// Measures the tick rate: two readings, far enough apart to tell the rates from each other.
     fn measure_rate(&self) -> Result<u32, Error> {
-        let (before, start) = (self.jiffies()?, std::time::Instant::now());
+        let (before, start) = (self.ticks()?, std::time::Instant::now());
         std::thread::sleep(Duration::from_millis(250));
-        let (after, elapsed) = (self.jiffies()?, start.elapsed());
+        let (after, elapsed) = (self.ticks()?, start.elapsed());
         Ok(nearest_rate(after.saturating_sub(before), elapsed))
     }
 }

@@ -22,6 +22,8 @@ pub struct Constants {
     pub link: abi::Link,
     /// Until which tick older connections are picked up.
     pub grace_until: u64,
+    /// Stamps for which later fragments follow a first one.
+    pub fragment_stamps: u32,
 }
 
 /// The embedded object.
@@ -54,6 +56,7 @@ pub fn load(places: &Places, constants: Option<&Constants>) -> Result<Ebpf, Erro
         loader.override_global(globals::SIDE, &side, true);
         loader.override_global(globals::LINK, &link, true);
         loader.override_global(globals::GRACE_UNTIL, &constants.grace_until, true);
+        loader.override_global(globals::FRAGMENT_STAMPS, &constants.fragment_stamps, true);
     }
     Ok(loader.load(object)?)
 }

@@ -108,6 +108,12 @@ pub fn in_force(host: &Host, slot: u32) -> Result<Option<Prepared>, Error> {
     Ok(None)
 }
 
+/// Waits until no program that has begun before still runs: the kernel does so after every change
+/// of a map of maps, also after one that changes nothing.
+pub(super) fn settle(host: &Host, slot: u32) -> Result<(), Error> {
+    in_force(host, slot)?.map_or(Ok(()), |policy| policy.commit(host, slot))
+}
+
 /// The header of the policy in force for a slot.
 pub(super) fn header_in_force(host: &Host, slot: u32) -> Result<Option<PolicyHeader>, Error> {
     in_force(host, slot)?.map(|policy| header(policy.map.as_fd())).transpose()

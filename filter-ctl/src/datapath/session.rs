@@ -114,6 +114,7 @@ impl Session {
         self.take_down_filters(&entry, &mut notes)?;
         match Host::open_in(&self.places) {
             Ok(host) => {
+                policy::settle(&host, entry.attachment.slot)?;
                 if let Err(reason) = super::drain_before_detach(&host, &entry.attachment) {
                     notes.push(format!("flow records of {} are lost: {reason}", entry.attachment.device));
                 }
@@ -148,11 +149,11 @@ impl Session {
         }
     }
 
-    /// Takes a slot's policy and connections away. The removal of the policy waits until no
-    /// program that began before it still runs, so nothing is added behind the sweep.
+    /// Takes a slot's connections and policy away, in this order: the sweep works only where there
+    /// is a policy.
     pub(super) fn release_slot(&self, host: &Host, slot: u32) -> Result<(), Error> {
-        policy::remove(host, slot)?;
         host.sweep_all(slot, sweep_flags::FORGET)?;
+        policy::remove(host, slot)?;
         host.clear_slot(slot)
     }
 
