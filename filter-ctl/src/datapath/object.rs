@@ -109,3 +109,32 @@ pub fn inner_template(outer: &str) -> Result<(u32, u32), Error> {
 fn parse(object: &[u8]) -> Result<Object, Error> {
     Object::parse(object).map_err(|error| Error::Load(error.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// LLVM merges equal constants: with a load-time constant that is initialised to 0, every
+    /// `&0` of the programs (the key of a one-entry array) may be that constant's memory, which
+    /// the loader then overwrites. Seen: no program found its policy any more.
+    #[test]
+    fn load_time_constants_have_initial_values_that_no_other_constant_has() {
+        let Ok(bytes) = bytes() else { return };
+        let rodata = |patch: Option<(&str, &[u8])>| {
+            let mut object = parse(bytes).expect("an object");
+            let globals = patch.map(|(name, value)| (name, (value, true))).into_iter().collect();
+            object.patch_map_data(globals).expect("the constant is there");
+            object.maps[".rodata"].data().to_vec()
+        };
+        for (name, size) in [
+            (globals::SLOT, 4),
+            (globals::SIDE, 1),
+            (globals::LINK, 1),
+            (globals::GRACE_UNTIL, 8),
+            (globals::FRAGMENT_STAMPS, 4),
+        ] {
+            let zero = vec![0; size];
+            assert_ne!(rodata(None), rodata(Some((name, &zero))), "{name} is initialised to zero");
+        }
+    }
+}
