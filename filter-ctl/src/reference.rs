@@ -39,7 +39,7 @@ impl<'a> Reference<'a> {
             bits |= Cell::NACL_ALLOW;
         }
 
-        // VPC guide, `vpc-security-groups`, `security-group-rules`: rules only allow, all groups' rules are one set.
+        // VPC guide, `security-group-rules`: rules only allow, and all groups' rules are one set.
         for (rule, remote) in self.matches(direction, remote, service) {
             bits |= Cell::GROUP_ALLOW;
             // EC2 guide, `security-group-connection-tracking`, "Untracked connections".
@@ -159,8 +159,9 @@ fn is_match(rule: &GroupRule, peer: &Remote, remote: IpAddr, service: Service) -
 
 /// Whether a rule's protocol and ports are the packet's.
 ///
-/// API, `IpPermission` and `CreateNetworkAclEntry`: -1 is every protocol; ports are destination ports, both ends
-/// included; a type or code of -1 is every one; for other protocols there is nothing but the number.
+/// API, `IpPermission` and `CreateNetworkAclEntry`: -1 is every protocol; ports are destination ports,
+/// both ends included; a type or code of -1 is every one; for other protocols there is nothing but the
+/// number.
 fn is_about(rule: RuleService, service: Service) -> bool {
     let Service { kind, value } = service;
     let [icmp_type, code] = value.to_be_bytes();

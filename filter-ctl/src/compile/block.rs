@@ -7,7 +7,7 @@ use std::mem::{offset_of, size_of};
 
 use filter_common::policy::{HEADER_WORDS, PolicyHeader, TIERS, flags};
 
-use super::{CompileError, addresses::Range, cells::Decisions, dxr, services};
+use super::{CompileError, Limits, addresses::Range, cells::Decisions, dxr, services};
 
 /// A block and what its header says about the places in it.
 pub(super) struct Block {
@@ -17,12 +17,11 @@ pub(super) struct Block {
     pub(super) cells_bytes: usize,
 }
 
-/// Lays out decisions and own addresses; the cells dense if that takes no more than `dense_limit`
-/// bytes.
+/// Lays out decisions and own addresses.
 pub(super) fn lay_out(
     decisions: &Decisions,
     own: &[Vec<Range>; 2],
-    dense_limit: usize,
+    limits: &Limits,
 ) -> Result<Block, CompileError> {
     let mut words = vec![0; HEADER_WORDS];
     let pages = services::pages(&decisions.classes);
@@ -41,8 +40,9 @@ pub(super) fn lay_out(
     let (dense, sparse) = (decisions.dense_bytes(), decisions.sparse_bytes());
     let tier = |cells: usize| TIERS.iter().position(|&size| addresses + cells <= size);
     // Speed is bought with memory only where that memory has to be paid for anyway.
-    let is_dense =
-        dense <= dense_limit && tier(dense).is_some() && (tier(dense) == tier(sparse) || dense <= sparse);
+    let is_dense = dense <= limits.dense_bytes
+        && tier(dense).is_some()
+        && (tier(dense) == tier(sparse) || dense <= sparse);
     let cells_bytes = if is_dense { dense } else { sparse };
     let Some(tier) = tier(cells_bytes) else {
         return Err(CompileError::TooLarge {

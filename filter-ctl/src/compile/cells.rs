@@ -16,8 +16,8 @@
 //!    like may come to the same.
 //!
 //! Then the matrix is stored dense, two bytes per cell and one read to ask it, unless it is
-//! larger than [`DENSE_LIMIT`] or would need a larger block than the sparse form: rows as runs, eight
-//! bytes per run and a binary search to ask it.
+//! larger than [`Limits::dense_bytes`] or would need a larger block than the sparse form: rows as
+//! runs, eight bytes per run and a binary search to ask it.
 //!
 //! # Worked example
 //!
@@ -33,19 +33,12 @@
 use std::collections::HashMap;
 
 use super::{
-    CompileError,
+    CompileError, Limits,
     addresses::{self, Range, renumber},
     effects::{Effect, Effects},
     runs::{Interned, Run, overlay},
     services::Columns,
 };
-
-/// Largest dense matrix, in bytes: beyond it, a cell is as a rule a cache miss, and a search in a
-/// short run list costs no more.
-pub(super) const DENSE_LIMIT: usize = 4 << 20;
-
-/// Most runs that all sums together may have: twice what the largest block has room for.
-const RUNS_LIMIT: usize = 16 << 20;
 
 /// Most service classes: pages hold them in 16 bits.
 const COLUMNS_LIMIT: usize = 1 << 16;
@@ -77,10 +70,10 @@ impl Decisions {
 }
 
 /// Works out rows and columns.
-pub(super) fn decide(effects: &Effects) -> Result<Decisions, CompileError> {
+pub(super) fn decide(effects: &Effects, limits: &Limits) -> Result<Decisions, CompileError> {
     let fine = Columns::merge(effects.functions.all(), Effect::number);
     let own = effects.functions.all().map(|function| fine.restrict(function)).collect();
-    let mut sums = Sums::new(own);
+    let mut sums = Sums::new(own, limits);
     let v4 = addresses::ranges(&effects.v4, sums.nothing, |around, own| sums.join(around, own))?;
     let v6 = addresses::ranges(&effects.v6, sums.nothing, |around, own| sums.join(around, own))?;
 
@@ -109,29 +102,36 @@ fn decisions(sum: &[Run<Effect>]) -> Vec<Run<u16>> {
 }
 
 /// Sums of prefixes' contributions, each kept once.
-struct Sums {
+struct Sums<'a> {
     own: Vec<Vec<Run<Effect>>>,
     sums: Interned<Effect>,
     known: HashMap<(u32, u32), u32>,
     /// The sum of no contribution.
     nothing: u32,
+    /// Runs looked at.
+    steps: usize,
+    limits: &'a Limits,
 }
 
-impl Sums {
-    fn new(own: Vec<Vec<Run<Effect>>>) -> Self {
+impl<'a> Sums<'a> {
+    fn new(own: Vec<Vec<Run<Effect>>>, limits: &'a Limits) -> Self {
         let mut sums = Interned::new();
         let nothing = sums.number(vec![(0, Effect::NOTHING)]);
-        Self { own, sums, known: HashMap::new(), nothing }
+        Self { own, sums, known: HashMap::new(), nothing, steps: 0, limits }
     }
 
     fn join(&mut self, around: u32, own: u32) -> Result<u32, CompileError> {
         if let Some(&known) = self.known.get(&(around, own)) {
             return Ok(known);
         }
-        let joined = overlay(self.sums.get(around), &self.own[own as usize], Effect::and);
+        let (left, right) = (self.sums.get(around), &self.own[own as usize]);
+        self.steps += left.len() + right.len();
+        let joined = overlay(left, right, Effect::and);
         let number = self.sums.number(joined);
-        if self.sums.total_runs() > RUNS_LIMIT {
-            return Err(CompileError::Entangled { runs: self.sums.total_runs(), limit: RUNS_LIMIT });
+        for (runs, limit) in [(self.sums.total_runs(), self.limits.runs), (self.steps, self.limits.steps)] {
+            if runs > limit {
+                return Err(CompileError::Entangled { runs, limit });
+            }
         }
         self.known.insert((around, own), number);
         Ok(number)

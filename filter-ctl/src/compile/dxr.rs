@@ -11,7 +11,8 @@
 //! memory and a chunk is short: 8 bits for a handful of rules, [`MAX_ROOT_BITS`] from 131,073 ranges on.
 //! With so many, no chunk of the first word can be too long for the search: 2^16 ranges or fewer
 //! make at most 2^17 - 1 entries below one root entry, and more ranges mean a root of 17 bits,
-//! below which there are only 2^15 words. A chunk of an inner word of IPv6 can be too long, and is then refused.
+//! below which there are only 2^15 words. A chunk of an inner word of IPv6 can be too long, and is
+//! then refused.
 //!
 //! A word is *split* if a range begins inside of it, that is, in the words below. It then has an
 //! entry that leads to a chunk of the next word, and what follows it an entry of its own.

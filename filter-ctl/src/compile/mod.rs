@@ -80,9 +80,9 @@ pub struct Statistics {
 pub enum CompileError {
     /// The block is too large for the largest tier.
     #[error(
-        "the policy needs {bytes} bytes, {limit} is the most: {addresses} for addresses and services, {cells} for \
-         the decisions ({rows} classes of addresses, {columns} classes of services); use fewer prefixes, or give \
-         more of them the same ports"
+        "the policy needs {bytes} bytes, {limit} is the most: {addresses} for addresses and services, \
+         {cells} for the decisions ({rows} classes of addresses, {columns} classes of services); use fewer \
+         prefixes, or give more of them the same ports"
     )]
     TooLarge {
         /// Bytes needed.
@@ -111,19 +111,20 @@ pub enum CompileError {
     },
     /// Too many different combinations of overlapping prefixes and port ranges.
     #[error(
-        "overlapping prefixes with different ports combine to more than {runs} separate decisions, {limit} is the \
-         most; let fewer prefixes with ports of their own lie within each other, or use fewer different port ranges"
+        "overlapping prefixes with different ports combine to {runs} separate decisions and more, {limit} is \
+         the most; let fewer prefixes with ports of their own lie within each other, or use fewer different \
+         port ranges"
     )]
     Entangled {
-        /// Runs counted when it was given up.
+        /// Decisions counted when it was given up.
         runs: usize,
         /// Most that there may be.
         limit: usize,
     },
     /// Too many different ranges below one IPv6 network, at a border of 32 bits.
     #[error(
-        "{ranges} ranges of addresses below {network}/{length} differ, {limit} is the most below one network of \
-         that length; merge neighbouring prefixes into wider ones"
+        "{ranges} ranges of addresses below {network}/{length} differ, {limit} is the most below one network \
+         of that length; merge neighbouring prefixes into wider ones"
     )]
     Crowded {
         /// The network's address.
@@ -143,16 +144,37 @@ pub enum CompileError {
 ///
 /// If the policy is too large or too intricate; each error says what to change.
 pub fn compile(policy: &EffectivePolicy) -> Result<Compiled, CompileError> {
-    compile_with(policy, cells::DENSE_LIMIT)
+    compile_with(policy, Limits::DEFAULT)
 }
 
-/// Compiles a policy, the cells dense only up to `dense_limit` bytes.
-fn compile_with(policy: &EffectivePolicy, dense_limit: usize) -> Result<Compiled, CompileError> {
+/// What compiling may take. Memory and time stay within bounds whatever the rules are.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Largest dense matrix, in bytes.
+    dense_bytes: usize,
+    /// Runs of all different sums of contributions together.
+    runs: usize,
+    /// Runs looked at while contributions are summed up.
+    steps: usize,
+}
+
+impl Limits {
+    const DEFAULT: Self = Self {
+        // Beyond it, a cell is as a rule a cache miss, and a search in a short list of runs costs no more.
+        dense_bytes: 4 << 20,
+        // What the largest block has room for.
+        runs: TIERS[TIERS.len() - 1] / 8,
+        // A second or two.
+        steps: 1 << 28,
+    };
+}
+
+fn compile_with(policy: &EffectivePolicy, limits: Limits) -> Result<Compiled, CompileError> {
     let effects = effects::gather(policy);
     let rules = effects.rules;
-    let decisions = cells::decide(&effects)?;
+    let decisions = cells::decide(&effects, &limits)?;
     let own = addresses::covered(&policy.interface.own);
-    let mut block = block::lay_out(&decisions, &own, dense_limit)?;
+    let mut block = block::lay_out(&decisions, &own, &limits)?;
     if policy.source_dest_check {
         block.header.flags |= flags::SOURCE_DEST_CHECK;
     }

@@ -20,8 +20,8 @@
 //!
 //! # Worked example
 //!
-//! Row 0: 22 and 80 → A, else B. Row 1: 80 → A, else B. Signatures: B+B at 0, A+B at 22, B+B at 23, A+A at
-//! 80, B+B at 81. Three classes: 0 (all else), 1 (port 22), 2 (port 80). Row 0 becomes B, A, A: two runs.
+//! Row 0: 22 and 80 → A, else B. Row 1: 80 → A, else B. Signatures: B+B at 0, A+B at 22, B+B at 23,
+//! A+A at 80, B+B at 81. Three classes: 0 (all else), 1 (port 22), 2 (port 80). Row 0 becomes B, A, A: two runs.
 //!
 //! # Cost
 //!

@@ -3,7 +3,7 @@
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
-use crate::compile::compile_with;
+use crate::compile::{Limits, compile_with};
 
 /// Addresses near each other, so that prefixes nest and touch, and at the ends of the space.
 fn v4() -> impl Strategy<Value = IpNet> {
@@ -169,8 +169,9 @@ proptest! {
     #[test]
     fn the_tables_say_what_the_rules_say(policy in some_policy(), seed in any::<u64>()) {
         let reference = Reference::new(&policy);
+        let no_matrix = Limits { dense_bytes: 0, ..Limits::DEFAULT };
         let dense = compile(&policy).expect("a small policy compiles");
-        let sparse = compile_with(&policy, 0).expect("a small policy compiles");
+        let sparse = compile_with(&policy, no_matrix).expect("a small policy compiles");
         prop_assert!(!dense.statistics.sparse && sparse.statistics.sparse);
         let blocks = [dense, sparse].map(|compiled| compiled.block(&CLOCK, 1));
 

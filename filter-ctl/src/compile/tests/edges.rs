@@ -210,8 +210,8 @@ fn the_fingerprint_is_of_what_is_enforced() {
     let fingerprint =
         |policy: &EffectivePolicy| compile(policy).expect("a small policy compiles").fingerprint;
     let before = fingerprint(&policy);
-    // The same in every process and on every machine.
-    assert_eq!(format!("{before:016x}"), FINGERPRINT);
+    // The compiler's hash tables and signatures have other secrets each time, as in another process.
+    assert_eq!(compile(&policy), compile(&policy));
 
     let mut alike = policy.clone();
     alike.groups[0].name = "another name".into();
@@ -233,9 +233,6 @@ fn the_fingerprint_is_of_what_is_enforced() {
         assert_ne!(fingerprint(&changed), before, "change {index}");
     }
 }
-
-/// Changes whenever the layout, the numbering of classes or the hash does.
-const FINGERPRINT: &str = "0b8eace339452355";
 
 #[test]
 fn the_header_is_in_the_clocks_units() {

@@ -148,7 +148,8 @@ fn edges(prefix: &IpNet) -> [IpAddr; 4] {
     }
 }
 
-/// A simple generator of numbers (SplitMix64; Steele, Lea, Flood 2014): the large policies are the same in every run.
+/// A simple generator of numbers (SplitMix64; Steele, Lea, Flood 2014): the large policies are the
+/// same in every run.
 struct Numbers(u64);
 
 impl Numbers {
