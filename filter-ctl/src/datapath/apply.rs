@@ -76,7 +76,8 @@ impl Session {
         }
         let mut prepared = Vec::new();
         for (wanted, _) in wanted.iter().zip(&changed).filter(|(_, changed)| **changed) {
-            prepared.push((wanted.entry.attachment.slot, Prepared::new(&wanted.compiled, &clock, generation)?));
+            prepared
+                .push((wanted.entry.attachment.slot, Prepared::new(&wanted.compiled, &clock, generation)?));
         }
         commit_all(&host, &prepared)?;
 

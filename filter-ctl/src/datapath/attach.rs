@@ -88,13 +88,6 @@ impl Session {
 
     fn check_free(&self, order: &Order<'_>) -> Result<(), Error> {
         self.check_device(order.device)?;
-        let interface = &order.policy.interface.id;
-        if let Some(entry) =
-            self.entries()?.into_iter().find(|entry| entry.attachment.interface.id == *interface)
-        {
-            let device = entry.attachment.device;
-            return Err(Error::InterfaceTaken { interface: interface.clone(), device });
-        }
         match order.device.xdp {
             Some(id) if matches!(order.hook, HookOrder::Auto | HookOrder::Xdp) => {
                 Err(Error::ForeignXdp { device: order.device.name.clone(), program: program_name(id) })
@@ -115,6 +108,14 @@ impl Session {
             let _ = self.take_down(&entry);
         }
         result
+    }
+
+    /// The same interface on two devices is a mistake, or both ends of one link.
+    fn also_attached(&self, new: &Entry) -> Result<Option<String>, Error> {
+        let id = &new.attachment.interface.id;
+        let same = |entry: &Entry| entry.attachment.interface.id == *id && entry.key() != new.key();
+        let other = self.entries()?.into_iter().find(same);
+        Ok(other.map(|entry| format!("{id} is also attached to {}", entry.attachment.device)))
     }
 
     fn free_slot(&self) -> Result<u32, Error> {
@@ -199,7 +200,9 @@ impl Session {
         sent.release();
         entry.phase = Phase::Attached;
         entry.save(&self.places)?;
-        Ok(Outcome { entry, notes: notes(order, &foreign) })
+        let mut notes = notes(order, &foreign);
+        notes.extend(self.also_attached(&entry)?);
+        Ok(Outcome { entry, notes })
     }
 }
 

@@ -34,12 +34,16 @@ impl Session {
         };
         let key = found.as_ref().map(|device| journal::key(device.netns, device.ifindex));
         let entries = self.entries()?;
-        let entry = entries.iter().find(|entry| match &key {
+        let is_meant = |entry: &&Entry| match &key {
             Some(key) => entry.key() == *key,
             None => entry.attachment.netns == netns && entry.attachment.device == name,
-        });
-        let (entry, notes) = match (entry, &key) {
+        };
+        let (entry, notes) = match (entries.iter().find(is_meant), &key) {
             (Some(entry), _) => (Some(entry.clone()), self.take_down(entry)?),
+            // What was asked for was done while things were set straight.
+            (None, _) if self.removed.iter().any(|entry| is_meant(&entry)) => {
+                (self.removed.iter().find(is_meant).cloned(), Vec::new())
+            }
             (None, Some(key)) if pins::attached(&self.places, key).exists() => {
                 for folder in pins::folders(&self.places)?.iter().filter(|folder| folder.key == *key) {
                     self.remove_orphan(folder)?;

@@ -129,7 +129,8 @@ pub(super) fn clsact(ifindex: u32) -> Result<Clsact, Error> {
     let index = ifindex.cast_signed();
     on_netlink(async |handle| {
         let of_kind = |message: &TcMessage, wanted: &str| {
-            let kind = |attribute: &TcAttribute| matches!(attribute, TcAttribute::Kind(kind) if kind == wanted);
+            let kind =
+                |attribute: &TcAttribute| matches!(attribute, TcAttribute::Kind(kind) if kind == wanted);
             message.header.index == index && message.attributes.iter().any(kind)
         };
         let mut found = Clsact::default();

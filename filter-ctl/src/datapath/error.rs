@@ -75,14 +75,6 @@ pub enum Error {
         /// The network interface.
         interface: String,
     },
-    /// The same network interface on two devices.
-    #[error("{interface} is already attached to {device}; an interface stands on one device")]
-    InterfaceTaken {
-        /// The network interface.
-        interface: String,
-        /// Where it is.
-        device: String,
-    },
     /// Programs of ours without their state.
     #[error(
         "{device} carries programs of filter whose state is lost; they keep enforcing. `filter-ctl detach {device}`, then attach it again"

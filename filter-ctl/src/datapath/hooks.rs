@@ -241,12 +241,7 @@ fn attach_clsact(ebpf: &mut Ebpf, device: &Device, side: Side) -> Result<Attache
 
 /// Takes our clsact filters off a device of this network namespace, and the qdisc if it was
 /// added for us and nobody else uses it. Fine if they are not there.
-pub(super) fn detach_clsact(
-    device: &str,
-    ifindex: u32,
-    hooks: [Hook; 2],
-    added: bool,
-) -> Result<(), Error> {
+pub(super) fn detach_clsact(device: &str, ifindex: u32, hooks: [Hook; 2], added: bool) -> Result<(), Error> {
     for (side, hook) in [Side::Receive, Side::Send].into_iter().zip(hooks) {
         let ours = Filter { egress: side == Side::Send, priority: PRIORITY, handle: HANDLE.into() };
         if hook != Hook::Clsact || !device::clsact(ifindex)?.filters.contains(&ours) {
@@ -280,8 +275,7 @@ pub(super) fn foreign_tcx(device: &str, ours: &[u32]) -> Vec<String> {
 
 fn classifier(ebpf: &mut Ebpf, side: Side) -> Result<&mut SchedClassifier, Error> {
     let failed = |error| Error::program(side.program())(error);
-    let program: &mut SchedClassifier =
-        program(ebpf, side.program())?.try_into().map_err(failed)?;
+    let program: &mut SchedClassifier = program(ebpf, side.program())?.try_into().map_err(failed)?;
     if program.fd().is_err() {
         program.load().map_err(failed)?;
     }

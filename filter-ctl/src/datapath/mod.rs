@@ -14,6 +14,7 @@ pub mod device;
 pub mod error;
 pub mod hooks;
 pub mod host;
+pub mod inspect;
 pub mod journal;
 pub mod object;
 mod pins;
@@ -51,5 +52,6 @@ fn drain_before_detach(_host: &Host, _attachment: &Attachment) -> Result<(), Str
 
 /// `uname -r`.
 fn kernel_release() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease").map_or_else(|_| "unknown".into(), |text| text.trim().into())
+    std::fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_or_else(|_| "unknown".into(), |text| text.trim().into())
 }

@@ -57,8 +57,7 @@ impl Prepared {
         let definition = aya_obj::Map::new_from_params(BPF_MAP_TYPE_ARRAY as u32, 4, size, 1, flags);
         let map = MapData::create(definition, "filter_policy", None)?;
         let call = || format!("mmap of a policy of {length} bytes");
-        let mut mapping =
-            sys::Mapping::new(map.fd().as_fd(), length, true).map_err(Error::system(call()))?;
+        let mut mapping = sys::Mapping::new(map.fd().as_fd(), length, true).map_err(Error::system(call()))?;
         // Writable, as it was asked for.
         if let Some(target) = mapping.bytes_mut() {
             compiled.write(&compiled.header(clock, generation), target);
@@ -100,8 +99,8 @@ pub fn in_force(host: &Host, slot: u32) -> Result<Option<Prepared>, Error> {
         let found = sys::lookup(outer.fd().as_fd(), slot, &mut id)
             .map_err(Error::system(format!("bpf(BPF_MAP_LOOKUP_ELEM, {name}[{slot}])")))?;
         if found.is_some() {
-            let map = sys::map_by_id(u32::from_ne_bytes(id))
-                .map_err(Error::system("bpf(BPF_MAP_GET_FD_BY_ID)"))?;
+            let map =
+                sys::map_by_id(u32::from_ne_bytes(id)).map_err(Error::system("bpf(BPF_MAP_GET_FD_BY_ID)"))?;
             let generation = header(map.as_fd())?.generation;
             return Ok(Some(Prepared { tier, map, generation }));
         }

@@ -21,6 +21,8 @@ use crate::state::Hook;
 #[derive(Debug)]
 pub struct Session {
     pub(super) places: Places,
+    /// Attachments that setting things straight has removed.
+    pub(super) removed: Vec<Entry>,
     notes: Vec<String>,
     _lock: Lock,
 }
@@ -37,7 +39,8 @@ impl Session {
         }
         pins::require_bpffs(places)?;
         let lock = Lock::take(places)?;
-        let mut session = Self { places: places.clone(), notes: Vec::new(), _lock: lock };
+        let mut session =
+            Self { places: places.clone(), removed: Vec::new(), notes: Vec::new(), _lock: lock };
         session.repair()?;
         Ok(session)
     }
@@ -71,8 +74,7 @@ impl Session {
                 if pin(name).exists() {
                     continue;
                 }
-                let program =
-                    ebpf.program_mut(name).ok_or_else(|| Error::MissingSymbol(name.to_owned()))?;
+                let program = ebpf.program_mut(name).ok_or_else(|| Error::MissingSymbol(name.to_owned()))?;
                 let program: &mut Xdp = program.try_into().map_err(Error::program(name))?;
                 program.load().map_err(Error::program(name))?;
                 program.pin(pin(name))?;
@@ -136,7 +138,8 @@ impl Session {
         }
         if attachment.netns != device::current_netns()? {
             let device = &attachment.device;
-            notes.push(format!("filters of clsact on {device} in another network namespace were not removed"));
+            notes
+                .push(format!("filters of clsact on {device} in another network namespace were not removed"));
             return Ok(());
         }
         match device::name_of(attachment.ifindex)? {
@@ -173,6 +176,7 @@ impl Session {
             let more = self.take_down(&entry)?;
             self.notes.push(format!("{device}: {note}"));
             self.notes.extend(more);
+            self.removed.push(entry);
         }
         let known: Vec<_> = self.entries()?.iter().map(Entry::key).collect();
         for folder in pins::folders(&self.places)? {
