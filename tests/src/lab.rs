@@ -124,6 +124,7 @@ pub struct Lab {
     bpffs: Mounted,
     folder: TempDir,
     documents: u32,
+    seen: Vec<Record>,
 }
 
 impl Lab {
@@ -144,7 +145,7 @@ impl Lab {
         let bpffs = Mounted::bpffs(&folder.path().join("bpffs"));
         connect(&workload, &remote);
         let processes = Vec::new();
-        Self { hook, side, processes, workload, remote, bpffs, folder, documents: 0 }
+        Self { hook, side, processes, workload, remote, bpffs, folder, documents: 0, seen: Vec::new() }
     }
 
     /// The namespace and the name of the device that is filtered.
@@ -276,6 +277,22 @@ impl Lab {
         crate::records::advance(self, 61);
         let output = self.filter_ctl(["flows"]).ok();
         Record::parse_all(&output.stdout).into_iter().filter(|record| record.status != "NODATA").collect()
+    }
+
+    /// The records that have come since the last call.
+    ///
+    /// # Panics
+    ///
+    /// As [`Lab::flows`], and when a record that was there before is gone.
+    #[must_use]
+    pub fn new_flows(&mut self) -> Vec<Record> {
+        let all = self.flows();
+        let mut new = all.clone();
+        for seen in std::mem::replace(&mut self.seen, all) {
+            let at = new.iter().position(|record| *record == seen);
+            let _ = new.swap_remove(at.unwrap_or_else(|| panic!("no longer shown: {seen}")));
+        }
+        new
     }
 
     /// Keeps a process until the end of the lab.

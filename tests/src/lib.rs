@@ -14,10 +14,12 @@
 //! Everything a lab makes (namespaces, mounts, processes) ends with it, a failed test's too.
 
 pub mod eventually;
+pub mod foreign;
 pub mod lab;
 pub mod netns;
 pub mod policy;
 pub mod process;
+pub mod random;
 pub mod records;
 pub mod servers;
 pub mod tools;
