@@ -266,15 +266,14 @@ impl Lab {
         self.filter_ctl(["detach", self.device().1]).ok()
     }
 
-    /// Moves the programs' clock past the end of the open flow-log interval, then reads every
-    /// record there is. `NODATA` lines are left out.
+    /// Reads every record there is, the open interval's included; lines without traffic (`NODATA`)
+    /// are left out.
     ///
     /// # Panics
     ///
     /// When `flows` fails or a line is none of the default format.
     #[must_use]
     pub fn flows(&self) -> Vec<Record> {
-        crate::records::advance(self, 61);
         let output = self.filter_ctl(["flows"]).ok();
         Record::parse_all(&output.stdout).into_iter().filter(|record| record.status != "NODATA").collect()
     }

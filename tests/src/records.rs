@@ -120,6 +120,8 @@ fn number<T: std::str::FromStr>(field: &str) -> Option<Option<T>> {
 }
 
 /// All records of one protocol between two hosts, in one direction, with one action: their sums.
+///
+/// Sums, because a test that happens to run across the end of an interval finds a flow in two records.
 #[must_use]
 pub fn sum(records: &[Record], source: IpAddr, destination: IpAddr, protocol: u8, action: &str) -> Sum {
     let mut sum = Sum::default();
@@ -129,7 +131,6 @@ pub fn sum(records: &[Record], source: IpAddr, destination: IpAddr, protocol: u8
             && record.protocol == protocol
             && record.action == action
         {
-            sum.records += 1;
             sum.packets += record.packets;
             sum.bytes += record.bytes;
         }
@@ -140,8 +141,6 @@ pub fn sum(records: &[Record], source: IpAddr, destination: IpAddr, protocol: u8
 /// What several records add up to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum {
-    /// Number of records.
-    pub records: u64,
     /// Their packets.
     pub packets: u64,
     /// Their bytes.

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::Path};
 
 use tests::{
+    foreign::{Foreign, Place},
     lab::{HOST, Hook, Lab, NEIGHBOUR, ROUTER, STRANGER, Side, WORKLOAD},
     servers::Server,
     tools,
@@ -98,4 +99,14 @@ fn a_lab_leaves_nothing_behind_even_when_its_test_panics() {
     assert!(!bpffs.exists());
     let mounts = std::fs::read_to_string("/proc/mounts").expect("read mounts");
     assert!(!mounts.contains(bpffs.to_str().expect("a path in UTF-8")));
+}
+
+#[test]
+fn a_foreign_program_lets_everything_pass() {
+    let lab = Lab::new(Hook::Auto, Side::Workload);
+    for place in [Place::XdpNative, Place::XdpGeneric, Place::TcxIngress] {
+        let foreign = Foreign::attach(&lab.workload, "eth0", place);
+        assert_eq!(tools::ping(&lab.remote, HOST.v4, WORKLOAD.v4, 1), 1, "{place:?}");
+        drop(foreign);
+    }
 }
