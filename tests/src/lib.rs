@@ -5,8 +5,8 @@
 //!
 //! ```text
 //!   namespace "workload"                          namespace "remote"
-//!   10.0.1.20, 2001:db8:0:1::20                   10.0.1.1 (router), 10.0.1.30 (neighbour),
-//!                                                 198.51.100.7, 203.0.113.9 (the world), v6 likewise
+//!   10.0.1.20                                     10.0.1.1 (router), 10.0.1.30 (neighbour),
+//!   2001:db8:0:1::20                              198.51.100.7, 203.0.113.9 (the world); v6 likewise
 //!   eth0 ═══════════════════ veth ═══════════════ veth0
 //!    ▲ side `workload`: the filter is here          ▲ side `host`: the filter is here
 //! ```
@@ -25,39 +25,33 @@ pub mod servers;
 pub mod tools;
 pub mod traffic;
 
-/// Runs one test body in a lab per hook and side, each as a test of its own.
+/// Runs functions in a lab per hook and side, each combination as a test of its own.
 ///
 /// ```text
-/// matrix! { every: fn name(lab: &mut Lab) { … } }   five hooks × two sides
-/// matrix! { sides: fn name(lab: &mut Lab) { … } }   the automatic choice × two sides
+/// matrix!(every: function, …);    five hooks × two sides: function::tcx_host and so on
+/// matrix!(sides: function, …);    the automatic choice × two sides
 /// ```
 #[macro_export]
 macro_rules! matrix {
-    ($($(#[$doc:meta])* $which:ident: fn $name:ident($lab:ident: &mut Lab) $body:block)+) => {
-        $($(#[$doc])* mod $name {
-            #[allow(unused_imports, reason = "a body may use nothing of its file")]
-            use super::*;
-
-            fn body($lab: &mut $crate::lab::Lab) $body
-
-            $crate::matrix!(@ $which body);
+    (every: $($function:ident),+ $(,)?) => {
+        $(mod $function {
+            $crate::matrix!(@ super::$function;
+                tcx_workload: Tcx Workload, tcx_host: Tcx Host,
+                clsact_workload: Clsact Workload, clsact_host: Clsact Host,
+                xdp_native_workload: XdpNative Workload, xdp_native_host: XdpNative Host,
+                xdp_generic_workload: XdpGeneric Workload, xdp_generic_host: XdpGeneric Host,
+                auto_workload: Auto Workload, auto_host: Auto Host);
         })+
     };
-    (@ every $body:ident) => {
-        $crate::matrix!(@ tests $body
-            tcx_workload: Tcx Workload, tcx_host: Tcx Host,
-            clsact_workload: Clsact Workload, clsact_host: Clsact Host,
-            xdp_native_workload: XdpNative Workload, xdp_native_host: XdpNative Host,
-            xdp_generic_workload: XdpGeneric Workload, xdp_generic_host: XdpGeneric Host,
-            auto_workload: Auto Workload, auto_host: Auto Host);
+    (sides: $($function:ident),+ $(,)?) => {
+        $(mod $function {
+            $crate::matrix!(@ super::$function; auto_workload: Auto Workload, auto_host: Auto Host);
+        })+
     };
-    (@ sides $body:ident) => {
-        $crate::matrix!(@ tests $body auto_workload: Auto Workload, auto_host: Auto Host);
-    };
-    (@ tests $body:ident $($test:ident: $hook:ident $side:ident),+) => {
+    (@ $function:path; $($test:ident: $hook:ident $side:ident),+) => {
         $(#[test]
         fn $test() {
-            $body(&mut $crate::lab::Lab::new($crate::lab::Hook::$hook, $crate::lab::Side::$side));
+            $function(&mut $crate::lab::Lab::new($crate::lab::Hook::$hook, $crate::lab::Side::$side));
         })+
     };
 }

@@ -71,113 +71,126 @@ fn servers(lab: &Lab) -> [Server; 2] {
     [80, 81].map(|port| Server::tcp_echo(&lab.workload, WORKLOAD.v4, port))
 }
 
-matrix! {
-    /// What `attach` made, `detach` removes: programs, qdiscs, pins, state; and everything passes again.
-    every: fn detach_leaves_nothing_behind(lab: &mut Lab) {
-        for _ in 0..2 {
-            lab.attach(&Policy::new().log("ALL"));
-            assert!(attached(lab));
-            assert!(!files(lab.bpffs()).is_empty());
-            assert_eq!(tools::ping(&lab.remote, HOST.v4, WORKLOAD.v4, 1), 0);
-            lab.detach();
-            assert_eq!(programs_on_device(lab), "");
-            assert_eq!(files(lab.bpffs()), Vec::<String>::new());
-            assert_eq!(tools::ping(&lab.remote, HOST.v4, WORKLOAD.v4, 1), 1);
+/// What `attach` made, `detach` removes: programs, qdiscs, pins, state; and everything passes again.
+fn detach_leaves_nothing_behind(lab: &mut Lab) {
+    for _ in 0..2 {
+        lab.attach(&Policy::new().log("ALL"));
+        assert!(attached(lab));
+        assert!(!files(lab.bpffs()).is_empty());
+        assert_eq!(tools::ping(&lab.remote, HOST.v4, WORKLOAD.v4, 1), 0);
+        lab.detach();
+        assert_eq!(programs_on_device(lab), "");
+        assert_eq!(files(lab.bpffs()), Vec::<String>::new());
+        assert_eq!(tools::ping(&lab.remote, HOST.v4, WORKLOAD.v4, 1), 1);
+    }
+    let left = files(&lab.state_folder());
+    let left: Vec<_> = left
+        .iter()
+        .filter(|file| fs::read_to_string(file).is_ok_and(|text| text.contains("ifindex")))
+        .collect();
+    assert!(left.is_empty(), "attachments are still remembered: {left:?}");
+}
+
+/// One device is attached once; the refusal changes nothing.
+fn a_second_attach_is_refused(lab: &mut Lab) {
+    lab.attach(&only_port(80));
+    let [open, closed] = servers(lab);
+    let other = lab.write(&Policy::open());
+    let refusal = lab.try_attach(&other, &[]).code(STATE);
+    assert!(refusal.stderr.contains(lab.device().1), "{}", refusal.stderr);
+    assert_only_port(lab, &open, &closed);
+}
+
+/// The programs hang on the device, not on the process that attached them.
+fn enforcement_needs_no_process(lab: &mut Lab) {
+    lab.attach(&only_port(80));
+    let running = fs::read_dir("/proc").expect("read /proc").flatten().filter(|entry| {
+        fs::read_to_string(entry.path().join("environ"))
+            .is_ok_and(|environment| environment.contains(lab.state_folder().to_str().expect("UTF-8")))
+    });
+    assert_eq!(running.count(), 0);
+    let [open, closed] = servers(lab);
+    assert_only_port(lab, &open, &closed);
+}
+
+/// A document with errors changes nothing, and every error is told at once.
+fn a_document_with_errors_changes_nothing_and_all_errors_are_told(lab: &mut Lab) {
+    lab.attach(&only_port(80));
+    let [open, closed] = servers(lab);
+    let mut document = only_port(81).document();
+    document["SecurityGroups"][0]["IpPermissions"][0]["FromPort"] = 90.into();
+    document["NetworkAcls"][0]["Entries"][0]["RuleNumber"] = 40_000.into();
+    document["NetworkAcls"][0]["Entries"][1]["CidrBlock"] = "10.0.0.0/33".into();
+    let text = serde_json::to_string_pretty(&document).expect("a document");
+    let path = lab.write_text("json", &text);
+    for command in ["apply", "check"] {
+        let refusal = lab.filter_ctl([Path::new(command), &path]).code(DOCUMENT);
+        for part in ["FromPort", "40000", "10.0.0.0/33"] {
+            assert!(refusal.stderr.contains(part), "{command} does not tell of {part}:\n{}", refusal.stderr);
         }
-        let left = files(&lab.state_folder());
-        let left: Vec<_> = left.iter().filter(|file| fs::read_to_string(file).is_ok_and(|text| text.contains("ifindex"))).collect();
-        assert!(left.is_empty(), "attachments are still remembered: {left:?}");
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+        assert!(refusal.stderr.contains(name), "{command} does not name the file:\n{}", refusal.stderr);
     }
+    assert_only_port(lab, &open, &closed);
+    let missing = lab.folder().join("missing.json");
+    assert_ne!(lab.filter_ctl([Path::new("apply"), &missing]).code, 0);
+    assert_only_port(lab, &open, &closed);
+}
 
-    /// One device is attached once; the refusal changes nothing.
-    every: fn a_second_attach_is_refused(lab: &mut Lab) {
-        lab.attach(&only_port(80));
-        let [open, closed] = servers(lab);
-        let other = lab.write(&Policy::open());
-        let refusal = lab.try_attach(&other, &[]).code(STATE);
-        assert!(refusal.stderr.contains(lab.device().1), "{}", refusal.stderr);
-        assert_only_port(lab, &open, &closed);
-    }
+/// `--dry-run` tells and changes nothing.
+fn a_dry_run_changes_nothing(lab: &mut Lab) {
+    lab.attach(&only_port(80));
+    let [open, closed] = servers(lab);
+    let document = lab.write(&only_port(81));
+    let _ = lab.filter_ctl([Path::new("apply"), &document, Path::new("--dry-run")]).ok();
+    assert_only_port(lab, &open, &closed);
+    let _ = lab.filter_ctl([Path::new("apply"), &document]).ok();
+    assert_only_port(lab, &closed, &open);
+}
 
-    /// The programs hang on the device, not on the process that attached them.
-    every: fn enforcement_needs_no_process(lab: &mut Lab) {
-        lab.attach(&only_port(80));
-        let running = fs::read_dir("/proc").expect("read /proc").flatten().filter(|entry| {
-            fs::read_to_string(entry.path().join("environ"))
-                .is_ok_and(|environment| environment.contains(lab.state_folder().to_str().expect("UTF-8")))
-        });
-        assert_eq!(running.count(), 0);
-        let [open, closed] = servers(lab);
-        assert_only_port(lab, &open, &closed);
-    }
-
-    /// A document with errors changes nothing, and every error is told at once.
-    sides: fn a_document_with_errors_changes_nothing_and_all_errors_are_told(lab: &mut Lab) {
-        lab.attach(&only_port(80));
-        let [open, closed] = servers(lab);
-        let mut document = only_port(81).document();
-        document["SecurityGroups"][0]["IpPermissions"][0]["FromPort"] = 90.into();
-        document["NetworkAcls"][0]["Entries"][0]["RuleNumber"] = 40_000.into();
-        document["NetworkAcls"][0]["Entries"][1]["CidrBlock"] = "10.0.0.0/33".into();
-        let text = serde_json::to_string_pretty(&document).expect("a document");
-        let path = lab.write_text("json", &text);
-        for command in ["apply", "check"] {
-            let refusal = lab.filter_ctl([Path::new(command), &path]).code(DOCUMENT);
-            for part in ["FromPort", "40000", "10.0.0.0/33"] {
-                assert!(refusal.stderr.contains(part), "{command} does not tell of {part}:\n{}", refusal.stderr);
-            }
-            let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
-            assert!(refusal.stderr.contains(name), "{command} does not name the file:\n{}", refusal.stderr);
-        }
-        assert_only_port(lab, &open, &closed);
-        let missing = lab.folder().join("missing.json");
-        assert_ne!(lab.filter_ctl([Path::new("apply"), &missing]).code, 0);
-        assert_only_port(lab, &open, &closed);
-    }
-
-    /// `--dry-run` tells and changes nothing.
-    sides: fn a_dry_run_changes_nothing(lab: &mut Lab) {
-        lab.attach(&only_port(80));
-        let [open, closed] = servers(lab);
-        let document = lab.write(&only_port(81));
-        let _ = lab.filter_ctl([Path::new("apply"), &document, Path::new("--dry-run")]).ok();
-        assert_only_port(lab, &open, &closed);
-        let _ = lab.filter_ctl([Path::new("apply"), &document]).ok();
-        assert_only_port(lab, &closed, &open);
-    }
-
-    /// A foreign XDP program is never replaced: XDP is refused, and TCX still works beside it.
-    sides: fn a_foreign_xdp_program_is_not_replaced(lab: &mut Lab) {
-        for place in [Place::XdpNative, Place::XdpGeneric] {
-            let (namespace, device) = lab.device();
-            let foreign = Foreign::attach(namespace, device, place);
-            let document = lab.write(&only_port(80));
-            lab.hook = Hook::XdpNative;
-            let refusal = lab.try_attach(&document, &[]).code(STATE);
-            assert!(refusal.stderr.to_lowercase().contains("xdp"), "{}", refusal.stderr);
-            assert_eq!(files(lab.bpffs()), Vec::<String>::new());
-            lab.hook = Hook::Tcx;
-            let [open, closed] = servers(lab);
-            let _ = lab.try_attach(&document, &[]).ok();
-            assert_only_port(lab, &open, &closed);
-            lab.detach();
-            drop(foreign);
-        }
-    }
-
-    /// A foreign TCX program keeps its place, and ours still enforces.
-    sides: fn a_foreign_tcx_program_is_a_neighbour(lab: &mut Lab) {
+/// A foreign XDP program is never replaced: XDP is refused, and TCX still works beside it.
+fn a_foreign_xdp_program_is_not_replaced(lab: &mut Lab) {
+    for place in [Place::XdpNative, Place::XdpGeneric] {
         let (namespace, device) = lab.device();
-        let foreign = Foreign::attach(namespace, device, Place::TcxIngress);
+        let foreign = Foreign::attach(namespace, device, place);
+        let document = lab.write(&only_port(80));
+        lab.hook = Hook::XdpNative;
+        let refusal = lab.try_attach(&document, &[]).code(STATE);
+        assert!(refusal.stderr.to_lowercase().contains("xdp"), "{}", refusal.stderr);
+        assert_eq!(files(lab.bpffs()), Vec::<String>::new());
         lab.hook = Hook::Tcx;
-        lab.attach(&only_port(80));
         let [open, closed] = servers(lab);
+        let _ = lab.try_attach(&document, &[]).ok();
         assert_only_port(lab, &open, &closed);
         lab.detach();
-        assert!(attached(lab), "the foreign program is still there");
         drop(foreign);
     }
 }
+
+/// A foreign TCX program keeps its place, and ours still enforces.
+fn a_foreign_tcx_program_is_a_neighbour(lab: &mut Lab) {
+    let (namespace, device) = lab.device();
+    let foreign = Foreign::attach(namespace, device, Place::TcxIngress);
+    lab.hook = Hook::Tcx;
+    lab.attach(&only_port(80));
+    let [open, closed] = servers(lab);
+    assert_only_port(lab, &open, &closed);
+    lab.detach();
+    assert!(attached(lab), "the foreign program is still there");
+    drop(foreign);
+}
+
+matrix!(every:
+    detach_leaves_nothing_behind,
+    a_second_attach_is_refused,
+    enforcement_needs_no_process,
+);
+matrix!(sides:
+    a_document_with_errors_changes_nothing_and_all_errors_are_told,
+    a_dry_run_changes_nothing,
+    a_foreign_xdp_program_is_not_replaced,
+    a_foreign_tcx_program_is_a_neighbour,
+);
 
 fn lab() -> Lab {
     Lab::new(Hook::Auto, Side::Workload)
