@@ -17,6 +17,7 @@ pub mod eventually;
 pub mod foreign;
 pub mod lab;
 pub mod netns;
+pub mod packet;
 pub mod policy;
 pub mod process;
 pub mod random;
