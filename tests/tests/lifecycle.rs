@@ -6,7 +6,7 @@ use tests::{
     foreign::{Foreign, Place},
     lab::{HOST, Hook, Lab, STRANGER, Side, WORKLOAD, filter_ctl_path},
     matrix,
-    policy::{ANY4, ENI, Policy},
+    policy::{ANY4, ENI, GROUP, NEIGHBOUR_ENI, Policy},
     process::{Background, Finished, finish},
     servers::Server,
     tools,
@@ -284,16 +284,26 @@ fn without_root_attach_is_refused() {
 #[test]
 fn several_devices_are_attached_side_by_side() {
     let mut lab = lab();
-    lab.attach(&only_port(80));
-    lab.side = Side::Host;
-    let document = lab.write(&only_port(80).allow_in("tcp 81", ANY4));
+    let policy = only_port(80).allow_in("tcp 81", ANY4).neighbour_in(&[GROUP]);
+    let document = lab.write(&policy);
     let _ = lab.try_attach(&document, &[]).ok();
-    let [open, closed] = servers(&lab);
-    assert_only_port(&lab, &open, &closed);
+    // The same interface stands on one device.
+    lab.side = Side::Host;
+    assert_tells(&lab.try_attach(&document, &[]).code(STATE), ENI);
+    let mut command = lab.filter_ctl_command();
+    command.args(["attach", "veth0", "--side", "host", "--interface-id", NEIGHBOUR_ENI, "--policy"]);
+    let _ = finish(command.arg(&document), Duration::from_secs(60)).ok();
+    let [open, other] = servers(&lab);
+    assert_tcp(&lab.remote, HOST.v4, open.address(), Outcome::Answered);
+    assert_tcp(&lab.remote, STRANGER.v4, other.address(), Outcome::Answered);
+    // Both change with one document, and go one by one.
+    lab.apply(&only_port(80).neighbour_in(&[GROUP]));
+    assert_only_port(&lab, &open, &other);
     lab.detach();
+    assert_only_port(&lab, &open, &other);
     lab.side = Side::Workload;
-    assert_only_port(&lab, &open, &closed);
     lab.detach();
+    assert_tcp(&lab.remote, STRANGER.v4, other.address(), Outcome::Answered);
     assert_eq!(files(lab.bpffs()), Vec::<String>::new());
 }
 
