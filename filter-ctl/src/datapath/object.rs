@@ -1,0 +1,108 @@
+//! The embedded kernel programs: what they declare, and how they are loaded.
+
+use std::path::Path;
+
+use aya::{Ebpf, EbpfLoader, include_bytes_aligned, maps::MapInfo};
+use aya_obj::Object;
+use filter_common::abi::{self, globals, maps};
+
+use super::{error::Error, places::Places};
+
+/// The object that the build script made; empty where it could not.
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/filter-ebpf.o"));
+
+/// The load-time constants of one interface's programs.
+#[derive(Clone, Copy, Debug)]
+pub struct Constants {
+    /// Slot in every per-interface map.
+    pub slot: u32,
+    /// Which end of the link the device is.
+    pub side: abi::Side,
+    /// What its frames begin with.
+    pub link: abi::Link,
+    /// Until which tick older connections are picked up.
+    pub grace_until: u64,
+}
+
+/// The embedded object.
+///
+/// # Errors
+///
+/// If this binary was built without it.
+pub fn bytes() -> Result<&'static [u8], Error> {
+    if OBJECT.is_empty() { Err(Error::NoPrograms) } else { Ok(OBJECT) }
+}
+
+/// Loads the object into the kernel: its maps are created and pinned, or the pinned ones reused;
+/// its programs are not loaded yet.
+///
+/// # Errors
+///
+/// If a pinned map has another shape, or the kernel refuses.
+pub fn load(places: &Places, constants: Option<&Constants>) -> Result<Ebpf, Error> {
+    let object = bytes()?;
+    check_shapes(object, places)?;
+    let mut loader = EbpfLoader::new();
+    for name in maps::PINNED {
+        loader.map_pin_path(name, places.maps().join(name));
+    }
+    let (side, link);
+    if let Some(constants) = constants {
+        side = constants.side as u8;
+        link = constants.link as u8;
+        loader.override_global(globals::SLOT, &constants.slot, true);
+        loader.override_global(globals::SIDE, &side, true);
+        loader.override_global(globals::LINK, &link, true);
+        loader.override_global(globals::GRACE_UNTIL, &constants.grace_until, true);
+    }
+    Ok(loader.load(object)?)
+}
+
+/// Compares every pinned map with what the object declares. aya reuses a pin of any shape, and
+/// the kernel would then write values of its size into memory of ours.
+fn check_shapes(object: &[u8], places: &Places) -> Result<(), Error> {
+    let object = parse(object)?;
+    for name in maps::PINNED {
+        let expected = object.maps.get(name).ok_or_else(|| Error::MissingSymbol(name.to_owned()))?;
+        let path = places.maps().join(name);
+        if path.exists() {
+            compare(&path, &MapInfo::from_pin(&path)?, expected)?;
+        }
+    }
+    Ok(())
+}
+
+fn compare(path: &Path, found: &MapInfo, expected: &aya_obj::Map) -> Result<(), Error> {
+    // A number that the kernel made of the type cannot be asked back: aya's names are compared.
+    let kind = found.map_type()? as u32;
+    for (what, found, expected) in [
+        ("type", kind, expected.map_type()),
+        ("key size", found.key_size(), expected.key_size()),
+        ("value size", found.value_size(), expected.value_size()),
+        ("size", found.max_entries(), expected.max_entries()),
+        ("flags", found.map_flags(), expected.map_flags()),
+    ] {
+        // The value of a map of maps is an id to the kernel, whatever the object says.
+        if found != expected {
+            let difference = format!("{what} {found}, expected {expected}");
+            return Err(Error::Shape { path: path.to_owned(), difference });
+        }
+    }
+    Ok(())
+}
+
+/// The definition of a tier's inner map, as the outer map's template has it: (flags, value size).
+///
+/// # Errors
+///
+/// If the object has no such outer map.
+pub fn inner_template(outer: &str) -> Result<(u32, u32), Error> {
+    let object = parse(bytes()?)?;
+    let missing = || Error::MissingSymbol(outer.to_owned());
+    let inner = object.maps.get(outer).and_then(aya_obj::Map::inner).ok_or_else(missing)?;
+    Ok((inner.map_flags(), inner.value_size()))
+}
+
+fn parse(object: &[u8]) -> Result<Object, Error> {
+    Object::parse(object).map_err(|error| Error::Load(error.into()))
+}

@@ -1,0 +1,232 @@
+//! A document's objects, each with its place, as far as they matter for a policy.
+
+use std::{
+    collections::HashMap,
+    net::{Ipv4Addr, Ipv6Addr},
+};
+
+use filter_common::track::IdleTimeouts;
+use ipnet::IpNet;
+use serde::Serialize;
+
+use super::{
+    diagnostic::{At, Sources},
+    limits::LimitNumbers,
+};
+use crate::policy::{NetworkAclRule, RuleService};
+
+/// A value and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Spanned<T> {
+    pub(super) value: T,
+    pub(super) at: At,
+}
+
+/// Where an object stands, and its field path (`SecurityGroups[0]`).
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) at: At,
+    pub(super) path: String,
+}
+
+impl Place {
+    /// The path of one of the object's fields.
+    pub(super) fn field(&self, name: &str) -> String {
+        format!("{}.{name}", self.path)
+    }
+}
+
+/// `Vpcs`
+#[derive(Clone, Debug)]
+pub(super) struct Vpc {
+    pub(super) place: Place,
+    pub(super) id: String,
+    pub(super) owner: Option<String>,
+    /// `CidrBlock`, `CidrBlockAssociationSet`, `Ipv6CidrBlockAssociationSet`.
+    pub(super) blocks: Vec<IpNet>,
+}
+
+/// `Subnets`
+#[derive(Clone, Debug)]
+pub(super) struct Subnet {
+    pub(super) place: Place,
+    pub(super) id: String,
+    pub(super) vpc_id: Option<Spanned<String>>,
+    pub(super) owner: Option<String>,
+    pub(super) blocks: Vec<Spanned<IpNet>>,
+}
+
+/// `NetworkInterfaces`
+#[derive(Clone, Debug)]
+pub(super) struct Interface {
+    pub(super) place: Place,
+    pub(super) id: String,
+    pub(super) subnet_id: Option<Spanned<String>>,
+    pub(super) vpc_id: Option<Spanned<String>>,
+    pub(super) owner: Option<String>,
+    pub(super) groups: Vec<Spanned<GroupName>>,
+    /// AWS made it for a service (a NAT gateway, say): naming no group, it is in none.
+    pub(super) requester_managed: bool,
+    pub(super) primary_v4: Option<Ipv4Addr>,
+    pub(super) primary_v6: Option<Ipv6Addr>,
+    pub(super) own: Vec<Spanned<IpNet>>,
+    pub(super) source_dest_check: bool,
+    pub(super) timeouts: IdleTimeouts,
+    pub(super) tags: Vec<(String, String)>,
+}
+
+/// How a group is named.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum GroupName {
+    /// `GroupId`
+    Id(String),
+    /// `GroupName` alone: a group of the same VPC.
+    Name(String),
+}
+
+impl GroupName {
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Id(text) | Self::Name(text) => text,
+        }
+    }
+}
+
+/// `SecurityGroups`
+#[derive(Clone, Debug)]
+pub(super) struct SecurityGroup {
+    pub(super) place: Place,
+    pub(super) id: String,
+    pub(super) name: Spanned<String>,
+    pub(super) vpc_id: Option<Spanned<String>>,
+    pub(super) ingress: Vec<Permission>,
+    /// `None`: the field is absent, and AWS's default holds.
+    pub(super) egress: Option<Vec<Permission>>,
+}
+
+/// An element of `IpPermissions` or `IpPermissionsEgress`.
+#[derive(Clone, Debug)]
+pub(super) struct Permission {
+    pub(super) index: u32,
+    pub(super) service: RuleService,
+    pub(super) peers: Vec<Peer>,
+}
+
+/// What a permission is for.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    pub(super) at: At,
+    pub(super) index: u32,
+    pub(super) kind: PeerKind,
+}
+
+/// The four kinds of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum PeerKind {
+    /// `IpRanges`, `Ipv6Ranges`
+    Cidr(IpNet),
+    /// `PrefixListIds`
+    PrefixList(String),
+    /// `UserIdGroupPairs`
+    Group(GroupName),
+}
+
+impl Peer {
+    /// Its field path within the permission's list.
+    pub(super) fn path(&self, group: &SecurityGroup, list: &str, permission: u32) -> String {
+        let kind = match &self.kind {
+            PeerKind::Cidr(IpNet::V4(_)) => "IpRanges",
+            PeerKind::Cidr(IpNet::V6(_)) => "Ipv6Ranges",
+            PeerKind::PrefixList(_) => "PrefixListIds",
+            PeerKind::Group(_) => "UserIdGroupPairs",
+        };
+        format!("{}.{list}[{permission}].{kind}[{}]", group.place.path, self.index)
+    }
+}
+
+/// `NetworkAcls`
+#[derive(Clone, Debug)]
+pub(super) struct Acl {
+    pub(super) place: Place,
+    pub(super) id: String,
+    pub(super) vpc_id: Option<Spanned<String>>,
+    pub(super) default: bool,
+    /// Subnets.
+    pub(super) associations: Vec<Spanned<String>>,
+    pub(super) ingress: Vec<NetworkAclRule>,
+    pub(super) egress: Vec<NetworkAclRule>,
+}
+
+/// `ManagedPrefixLists`, `PrefixLists`, and files `pl-….json`, merged.
+#[derive(Clone, Debug)]
+pub(super) struct PrefixList {
+    pub(super) place: Place,
+    pub(super) id: String,
+    pub(super) name: Option<String>,
+    pub(super) max_entries: Option<u32>,
+    /// `IPv4` or `IPv6`, as [`IpNet`]'s variants.
+    pub(super) v6: Option<bool>,
+    /// `None`: the document tells no entries.
+    pub(super) entries: Option<Vec<Spanned<IpNet>>>,
+}
+
+/// A flow log of a document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FlowLog {
+    /// `fl-…`
+    pub id: String,
+    /// What it is for: `vpc-…`, `subnet-…` or `eni-…`.
+    pub resource_id: String,
+    /// `TrafficType`
+    pub traffic: TrafficType,
+    /// `MaxAggregationInterval`, in seconds.
+    pub interval: u32,
+    /// `LogFormat`; `None`: the default format.
+    pub format: Option<String>,
+}
+
+/// A flow log and its place.
+#[derive(Clone, Debug)]
+pub(super) struct PlacedFlowLog {
+    pub(super) place: Place,
+    pub(super) log: FlowLog,
+    pub(super) resource: Option<Spanned<String>>,
+    pub(super) active: bool,
+}
+
+/// The traffic that a flow log records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum TrafficType {
+    /// What was accepted.
+    Accept,
+    /// What was rejected.
+    Reject,
+    /// Both.
+    All,
+}
+
+/// Everything that the files of a document describe.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Model {
+    pub(super) sources: Sources,
+    pub(super) vpcs: Vec<Vpc>,
+    pub(super) subnets: Vec<Subnet>,
+    pub(super) interfaces: Vec<Interface>,
+    pub(super) groups: Vec<SecurityGroup>,
+    pub(super) acls: Vec<Acl>,
+    pub(super) prefix_lists: Vec<PrefixList>,
+    pub(super) flow_logs: Vec<PlacedFlowLog>,
+    pub(super) limits: Option<LimitNumbers>,
+    /// Objects of each kind that named no id so far: the next derived id.
+    pub(super) unnamed: HashMap<&'static str, u32>,
+}
+
+impl Model {
+    /// The id of an object that names none: its kind, and a number in AWS's 17 digits.
+    pub(super) fn derived_id(&mut self, kind: &'static str) -> String {
+        let number = self.unnamed.entry(kind).or_default();
+        *number += 1;
+        format!("{kind}-{number:017x}")
+    }
+}

@@ -1,0 +1,245 @@
+//! What an interface needs from the rest of the document, and whether it is there and fits.
+
+use ipnet::IpNet;
+
+use super::{
+    Document,
+    diagnostic::{At, Diagnostic, Severity},
+    index::GroupOf,
+    limits::Weights,
+    model::{Acl, Interface, PeerKind, Permission, SecurityGroup, Subnet},
+};
+
+/// The objects that decide about an interface.
+pub(super) struct Reached<'d> {
+    pub(super) interface: &'d Interface,
+    pub(super) vpc_id: &'d str,
+    pub(super) subnet: &'d Subnet,
+    pub(super) groups: Vec<GroupOf<'d>>,
+    /// `None`: the default contents.
+    pub(super) acl: Option<&'d Acl>,
+}
+
+impl Document {
+    fn diagnostic(
+        &self,
+        severity: Severity,
+        id: &'static str,
+        at: At,
+        field: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Diagnostic {
+        self.model.sources.diagnostic(severity, id, at, field, message)
+    }
+
+    /// Finds what an interface needs. `None`: something is missing, and an error says what.
+    pub(super) fn reach<'d>(
+        &'d self,
+        interface: &'d Interface,
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<Reached<'d>> {
+        let groups = self.reach_groups(interface, found);
+        let vpc_id = interface.vpc_id.as_ref()?.value.as_str();
+        let subnet = self.reach_subnet(interface, found)?;
+        self.check_subnet(subnet, found);
+        self.check_addresses(interface, subnet, found);
+        let acl = self.index.acl(&self.model, subnet);
+        if let Some((acl, acl_vpc)) = acl.and_then(|acl| Some((acl, acl.vpc_id.as_ref()?)))
+            && acl_vpc.value != vpc_id
+        {
+            let message = format!("{} is of {}, but {} is in {vpc_id}", acl.id, acl_vpc.value, subnet.id);
+            let field = acl.place.field("VpcId");
+            found.push(self.diagnostic(Severity::Error, "foreign-acl", acl_vpc.at, field, message));
+        }
+        Some(Reached { interface, vpc_id, subnet, groups: groups?, acl })
+    }
+
+    fn reach_groups<'d>(
+        &'d self,
+        interface: &'d Interface,
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<Vec<GroupOf<'d>>> {
+        let vpc_id = interface.vpc_id.as_ref()?.value.as_str();
+        for (position, name) in interface.groups.iter().enumerate() {
+            if self.index.group(&self.model, &name.value, vpc_id).is_none() {
+                let message = format!("the document has no security group {}", name.value.text());
+                let field = format!("{}[{position}]", interface.place.field("Groups"));
+                found.push(
+                    self.diagnostic(Severity::Error, "unknown-group", name.at, field, message)
+                        .expected("a group of SecurityGroups")
+                        .help(format!("without it, what {} lets through is not known", interface.id)),
+                );
+            }
+        }
+        let groups = self.index.groups_of(&self.model, interface);
+        let written = groups.iter().flatten().filter_map(|group| match group {
+            GroupOf::Written(_, group) => Some(*group),
+            GroupOf::Default(_) => None,
+        });
+        for group in written.clone() {
+            let of = group.vpc_id.as_ref().map(|id| id.value.as_str());
+            if of != Some(vpc_id) {
+                let of = of.unwrap_or("no VPC");
+                let message = format!("{} is of {of}, but {} is in {vpc_id}", group.id, interface.id);
+                let field = interface.place.field("Groups");
+                let at = interface.groups.first().map_or(interface.place.at, |name| name.at);
+                found.push(
+                    self.diagnostic(Severity::Warning, "foreign-group", at, field, message)
+                        .help("AWS allows that only for groups that are associated with the other VPC"),
+                );
+            }
+        }
+        let list = |id: &str| self.index.prefix_list(&self.model, id);
+        self.quotas.check_interface(&self.model, interface, written, &Weights { of: &list }, found);
+        groups.into_iter().collect()
+    }
+
+    fn reach_subnet<'d>(&'d self, interface: &Interface, found: &mut Vec<Diagnostic>) -> Option<&'d Subnet> {
+        let field = interface.place.field("SubnetId");
+        let Some(id) = &interface.subnet_id else {
+            let message = format!("{} names no subnet, and its address does not tell", interface.id);
+            found.push(
+                self.diagnostic(Severity::Error, "unknown-subnet", interface.place.at, field, message)
+                    .expected("subnet-…"),
+            );
+            return None;
+        };
+        let Some(subnet) = self.index.subnet(&self.model, &id.value) else {
+            let message = format!("the document has no subnet {}", id.value);
+            found.push(
+                self.diagnostic(Severity::Error, "unknown-subnet", id.at, field, message)
+                    .expected("a subnet of Subnets"),
+            );
+            return None;
+        };
+        let (vpc, of) = (interface.vpc_id.as_ref()?, subnet.vpc_id.as_ref()?);
+        if vpc.value != of.value {
+            let message = format!("{} is in {}, but its subnet in {}", interface.id, vpc.value, of.value);
+            let field = interface.place.field("VpcId");
+            found.push(self.diagnostic(Severity::Error, "foreign-subnet", vpc.at, field, message));
+        }
+        Some(subnet)
+    }
+
+    /// Checks that a subnet lies in its VPC.
+    pub(super) fn check_subnet(&self, subnet: &Subnet, found: &mut Vec<Diagnostic>) {
+        let Some(vpc_id) = &subnet.vpc_id else { return };
+        let Some(vpc) = self.index.vpc(&self.model, &vpc_id.value) else {
+            if !self.model.vpcs.is_empty() {
+                let message = format!("the document has no VPC {}", vpc_id.value);
+                let field = subnet.place.field("VpcId");
+                found.push(
+                    self.diagnostic(Severity::Warning, "unknown-vpc", vpc_id.at, field, message)
+                        .help("whether the subnet lies in it is not checked"),
+                );
+            }
+            return;
+        };
+        for block in &subnet.blocks {
+            let is_v6 = block.value.addr().is_ipv6();
+            let mut family = vpc.blocks.iter().filter(|of| of.addr().is_ipv6() == is_v6).peekable();
+            if family.peek().is_some() && !family.any(|of| of.contains(&block.value)) {
+                let message = format!("{} lies outside of {}", block.value, vpc.id);
+                let field = subnet.place.field(if is_v6 { "Ipv6CidrBlock" } else { "CidrBlock" });
+                let blocks: Vec<String> = vpc.blocks.iter().map(IpNet::to_string).collect();
+                found.push(
+                    self.diagnostic(Severity::Error, "subnet-outside-vpc", block.at, field, message)
+                        .expected(format!("a part of {}", blocks.join(", "))),
+                );
+            }
+        }
+    }
+
+    fn check_addresses(&self, interface: &Interface, subnet: &Subnet, found: &mut Vec<Diagnostic>) {
+        if interface.own.is_empty() {
+            let message = format!("{} has no address", interface.id);
+            let field = interface.place.field("PrivateIpAddress");
+            found.push(self.diagnostic(Severity::Warning, "no-address", interface.place.at, field, message));
+        }
+        let reserved = reserved(subnet);
+        for own in &interface.own {
+            let field = || {
+                let host = own.value.prefix_len() == own.value.max_prefix_len();
+                interface.place.field(match (own.value, host) {
+                    (IpNet::V4(_), true) => "PrivateIpAddress",
+                    (IpNet::V4(_), false) => "Ipv4Prefixes",
+                    (IpNet::V6(_), true) => "Ipv6Addresses",
+                    (IpNet::V6(_), false) => "Ipv6Prefixes",
+                })
+            };
+            if !subnet.blocks.iter().any(|block| block.value.contains(&own.value)) {
+                let blocks: Vec<String> = subnet.blocks.iter().map(|block| block.value.to_string()).collect();
+                let message = format!("{} lies outside of {}", own.value.addr(), subnet.id);
+                found.push(
+                    self.diagnostic(Severity::Error, "address-outside-subnet", own.at, field(), message)
+                        .expected(format!("an address of {}", blocks.join(", "))),
+                );
+            } else if reserved.iter().any(|block| block.contains(&own.value)) {
+                let message = format!("{} is reserved in {}", own.value.addr(), subnet.id);
+                found.push(
+                    self.diagnostic(Severity::Warning, "reserved-address", own.at, field(), message).help(
+                        "the first four addresses of a subnet are AWS's own; traffic with them is not filtered",
+                    ),
+                );
+            }
+        }
+    }
+
+    /// Reports the references of a group's rules to groups and lists that the document lacks.
+    pub(super) fn check_references(&self, group: &SecurityGroup, found: &mut Vec<Diagnostic>) {
+        let egress = group.egress.as_deref().unwrap_or_default();
+        for (list, permissions) in [("IpPermissions", &*group.ingress), ("IpPermissionsEgress", egress)] {
+            self.check_permissions(group, list, permissions, found);
+        }
+    }
+
+    fn check_permissions(
+        &self,
+        group: &SecurityGroup,
+        list: &str,
+        permissions: &[Permission],
+        found: &mut Vec<Diagnostic>,
+    ) {
+        let Some(vpc_id) = &group.vpc_id else { return };
+        for permission in permissions {
+            for peer in &permission.peers {
+                let (id, message, help) = match &peer.kind {
+                    PeerKind::Cidr(_) => continue,
+                    PeerKind::Group(name) => {
+                        if self.index.group(&self.model, name, &vpc_id.value).is_some() {
+                            continue;
+                        }
+                        let message = format!("the document has no security group {}", name.text());
+                        ("stale-reference", message, "the rule is stale: it matches nothing")
+                    }
+                    PeerKind::PrefixList(id) => match self.index.prefix_list(&self.model, id) {
+                        None => {
+                            let message = format!("the document has no prefix list {id}");
+                            ("stale-reference", message, "the rule is stale: it matches nothing")
+                        }
+                        Some(known) if known.entries.is_none() => {
+                            let message = format!("the document does not tell the entries of {id}");
+                            let help = "the rule matches nothing; save the output of `aws ec2 \
+                                        get-managed-prefix-list-entries` as a file named after the list, pl-….json";
+                            ("list-without-entries", message, help)
+                        }
+                        Some(_) => continue,
+                    },
+                };
+                let field = peer.path(group, list, permission.index);
+                found.push(self.diagnostic(Severity::Warning, id, peer.at, field, message).help(help));
+            }
+        }
+    }
+}
+
+/// The first four addresses of each IPv4 block of a subnet (VPC guide, `subnet-sizing`).
+pub(super) fn reserved(subnet: &Subnet) -> Vec<IpNet> {
+    let first_four = |block: &IpNet| match block {
+        IpNet::V4(block) => {
+            ipnet::Ipv4Net::new(block.network(), block.prefix_len().max(30)).ok().map(IpNet::V4)
+        }
+        IpNet::V6(_) => None,
+    };
+    subnet.blocks.iter().filter_map(|block| first_four(&block.value)).collect()
+}

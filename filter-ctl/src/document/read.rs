@@ -1,0 +1,113 @@
+//! Files and folders into sources, and sources into trees.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    diagnostic::{Diagnostic, Severity, Source, Span},
+    json,
+    tree::Parsed,
+    yaml,
+};
+
+/// Largest file. A hundred thousand rules need about 10 MB.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// The files that a path stands for: itself, or the documents of a folder in the order of their names.
+pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
+    let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+    if !metadata.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let mut files: Vec<PathBuf> = entries
+        .map_err(|error| unreadable(path, &error))?
+        .into_iter()
+        .map(|entry| entry.path())
+        .filter(|file| {
+            // Editors keep their copies in files whose names begin with a dot.
+            let hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+            syntax(file).is_some() && !hidden && !file.is_dir()
+        })
+        .collect();
+    files.sort();
+    if files.is_empty() {
+        return Err(Diagnostic::file(
+            "no-documents",
+            path.display().to_string(),
+            "this folder holds no document",
+        )
+        .help("documents are files named *.json, *.yaml or *.yml; folders in it are not looked into"));
+    }
+    Ok(files)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
+    let name = path.display().to_string();
+    match error.kind() {
+        io::ErrorKind::NotFound => Diagnostic::file("missing-file", name, "there is no such file or folder"),
+        _ => Diagnostic::file("unreadable-file", name, format!("cannot be read: {error}")),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Syntax {
+    Json,
+    Yaml,
+}
+
+fn syntax(path: &Path) -> Option<Syntax> {
+    match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+        "json" => Some(Syntax::Json),
+        "yaml" | "yml" => Some(Syntax::Yaml),
+        _ => None,
+    }
+}
+
+/// The text of a file.
+pub(super) fn source(path: &Path) -> Result<Arc<Source>, Diagnostic> {
+    let name = path.display().to_string();
+    let size = fs::metadata(path).map_err(|error| unreadable(path, &error))?.len();
+    if size > MAX_BYTES {
+        let message = format!("has {size} bytes; a document may have {MAX_BYTES}");
+        return Err(Diagnostic::file("file-too-large", name, message));
+    }
+    let bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let place = error.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+        let source = Source::new(name.clone(), text);
+        Diagnostic::new(
+            Severity::Error,
+            "not-utf8",
+            &source,
+            Span::new(place, place + 1),
+            "",
+            "this is not UTF-8",
+        )
+        .help("save the file as UTF-8")
+    })?;
+    let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+    if text.trim().is_empty() {
+        return Err(Diagnostic::file("empty-file", name, "the file is empty"));
+    }
+    Ok(Source::new(name, text))
+}
+
+/// The tree of a file. A file whose name does not tell is JSON if it begins like JSON.
+pub(super) fn parse<'s>(path: &Path, source: &'s Arc<Source>, found: &mut Vec<Diagnostic>) -> Parsed<'s> {
+    let text = source.text.as_str();
+    let json = syntax(path).map_or(text.trim_start().starts_with('{'), |syntax| syntax == Syntax::Json);
+    let parsed = if json { json::parse(text) } else { yaml::parse(text) };
+    let mut parsed = parsed.unwrap_or_else(|error| Parsed { roots: Vec::new(), errors: vec![error] });
+    for error in parsed.errors.drain(..) {
+        let mut diagnostic =
+            Diagnostic::new(Severity::Error, error.id, source, error.span, "", error.message);
+        diagnostic.help = error.help.map(str::to_owned);
+        found.push(diagnostic);
+    }
+    parsed
+}
