@@ -178,7 +178,7 @@ impl Lab {
     pub fn with_environment(&self, mut command: Command) -> Command {
         command
             .env("FILTER_STATE_DIR", self.state_folder())
-            .env("FILTER_BPFFS", &self.bpffs.path)
+            .env("FILTER_BPFFS", self.pins())
             .env("NO_COLOR", "1");
         command
     }
@@ -189,10 +189,10 @@ impl Lab {
         self.folder.path().join("state")
     }
 
-    /// The root of the bpffs below which `filter-ctl` pins.
+    /// The folder in a bpffs of the lab's own below which `filter-ctl` pins.
     #[must_use]
-    pub fn bpffs(&self) -> &Path {
-        &self.bpffs.path
+    pub fn pins(&self) -> PathBuf {
+        self.bpffs.path.join("filter")
     }
 
     /// A folder for whatever a test writes.

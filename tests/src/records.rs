@@ -176,7 +176,7 @@ pub fn list(records: &[Record]) -> String {
 ///
 /// When nothing is attached, so that there is no clock.
 pub fn advance(lab: &Lab, seconds: u64) {
-    let pinned = find(lab.bpffs(), abi::maps::CONFIG).expect("a pinned configuration map");
+    let pinned = find(&lab.pins(), abi::maps::CONFIG).expect("a pinned configuration map");
     let map = Map::Array(MapData::from_pin(pinned).expect("open the configuration map"));
     // The whole value as words, because aya wants its own mark on a type that it shall read.
     let mut map = Array::<_, [u64; size_of::<Config>() / 8]>::try_from(map).expect("the map's shape");

@@ -82,10 +82,10 @@ fn segments_are_counted_as_they_are_on_the_wire() {
 
 #[test]
 fn a_lab_leaves_nothing_behind_even_when_its_test_panics() {
-    let (name, bpffs) = std::thread::spawn(|| {
+    let (name, pins) = std::thread::spawn(|| {
         let mut lab = Lab::new(Hook::Auto, Side::Host);
         tools::dns_server(&mut lab, HOST.v4);
-        let names = (lab.workload.name().to_owned(), lab.bpffs().to_owned());
+        let names = (lab.workload.name().to_owned(), lab.pins());
         let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
             let _lab = lab;
             std::panic::resume_unwind(Box::new("a test fails"));
@@ -96,9 +96,9 @@ fn a_lab_leaves_nothing_behind_even_when_its_test_panics() {
     .join()
     .expect("the lab's thread");
     assert!(!Path::new("/run/netns").join(name).exists());
-    assert!(!bpffs.exists());
+    assert!(!pins.exists());
     let mounts = std::fs::read_to_string("/proc/mounts").expect("read mounts");
-    assert!(!mounts.contains(bpffs.to_str().expect("a path in UTF-8")));
+    assert!(!mounts.contains(pins.parent().and_then(Path::to_str).expect("a path in UTF-8")));
 }
 
 #[test]

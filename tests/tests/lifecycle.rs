@@ -76,11 +76,11 @@ fn detach_leaves_nothing_behind(lab: &mut Lab) {
     for _ in 0..2 {
         lab.attach(&Policy::new().log("ALL"));
         assert!(attached(lab));
-        assert!(!files(lab.bpffs()).is_empty());
+        assert!(!files(&lab.pins()).is_empty());
         assert_eq!(tools::ping(&lab.remote, HOST.v4, WORKLOAD.v4, 1), 0);
         lab.detach();
         assert_eq!(programs_on_device(lab), "");
-        assert_eq!(files(lab.bpffs()), Vec::<String>::new());
+        assert_eq!(files(&lab.pins()), Vec::<String>::new());
         assert_eq!(tools::ping(&lab.remote, HOST.v4, WORKLOAD.v4, 1), 1);
     }
     let left = files(&lab.state_folder());
@@ -157,7 +157,7 @@ fn a_foreign_xdp_program_is_not_replaced(lab: &mut Lab) {
         lab.hook = Hook::XdpNative;
         let refusal = lab.try_attach(&document, &[]).code(STATE);
         assert!(refusal.stderr.to_lowercase().contains("xdp"), "{}", refusal.stderr);
-        assert_eq!(files(lab.bpffs()), Vec::<String>::new());
+        assert_eq!(files(&lab.pins()), Vec::<String>::new());
         lab.hook = Hook::Tcx;
         let [open, closed] = servers(lab);
         let _ = lab.try_attach(&document, &[]).ok();
@@ -219,7 +219,7 @@ fn an_interface_that_the_document_lacks_is_not_found() {
     let output = finish(&mut command, Duration::from_secs(60));
     assert_tells(&output.code(NOT_FOUND), "eni-0ffffffffffffffff");
     assert!(!attached(&lab));
-    assert_eq!(files(lab.bpffs()), Vec::<String>::new());
+    assert_eq!(files(&lab.pins()), Vec::<String>::new());
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn several_devices_are_attached_side_by_side() {
     lab.side = Side::Workload;
     lab.detach();
     assert_tcp(&lab.remote, STRANGER.v4, other.address(), Outcome::Answered);
-    assert_eq!(files(lab.bpffs()), Vec::<String>::new());
+    assert_eq!(files(&lab.pins()), Vec::<String>::new());
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn the_device_may_vanish_while_attached() {
     let _ = finish(delete.args(["link", "delete", "eth0"]), Duration::from_secs(10)).ok();
     let _ = lab.filter_ctl(["status"]).ok();
     let _ = lab.detach();
-    assert_eq!(files(lab.bpffs()), Vec::<String>::new());
+    assert_eq!(files(&lab.pins()), Vec::<String>::new());
 }
 
 #[test]
