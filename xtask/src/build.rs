@@ -1,7 +1,7 @@
 //! `cargo xtask build` and `cargo xtask run`: the release binary, with the eBPF object inside.
 
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
@@ -39,6 +39,14 @@ pub(crate) fn release() -> Result<PathBuf> {
         bail!("cargo built no {}", binary.display());
     }
     Ok(binary)
+}
+
+/// The binary that was asked for, or a fresh one.
+pub(crate) fn given_or_release(given: Option<&Path>) -> Result<PathBuf> {
+    match given {
+        Some(given) => given.canonicalize().with_context(|| format!("no {}", given.display())),
+        None => release(),
+    }
 }
 
 pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode> {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 /// Set for every build that xtask starts: filter-ctl's build script then fails, instead of
 /// warning, when it cannot build the eBPF object.
-const REQUIRE_EBPF: &str = "FILTER_REQUIRE_EBPF";
+const REQUIRE_EBPF: &str = "FILTER_EBPF_REQUIRED";
 
 /// The folder of the workspace's `Cargo.toml`.
 pub(crate) fn root() -> &'static Path {

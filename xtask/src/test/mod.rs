@@ -43,8 +43,7 @@ pub(crate) fn perform(arguments: &Arguments) -> Result<()> {
     let start = Instant::now();
     progress("building everything that the tests need");
     let built = programs::build(arguments.unprivileged)?;
-    let mut report = Report::default();
-    report.building = start.elapsed();
+    let mut report = Report { building: start.elapsed(), suites: Vec::new() };
 
     let wanted = |name: &str| arguments.suite.as_ref().is_none_or(|part| name.contains(part.as_str()));
     // The plain ones first: what they find is cheaper to understand.
@@ -67,7 +66,6 @@ pub(crate) fn perform(arguments: &Arguments) -> Result<()> {
 }
 
 /// What ran, and how it ended.
-#[derive(Default)]
 struct Report {
     building: Duration,
     suites: Vec<(String, Outcome)>,

@@ -99,6 +99,9 @@ impl Program {
         command.env("CARGO_MANIFEST_DIR", &self.folder).env("CARGO_PKG_NAME", &self.package);
         for (name, path) in &built.binaries {
             command.env(format!("CARGO_BIN_EXE_{name}"), path);
+            if name == "filter-ctl" {
+                command.env("FILTER_CTL", path);
+            }
         }
         command
     }
