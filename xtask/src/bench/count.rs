@@ -1,9 +1,10 @@
 //! The packets that the far end counts are the packets that the records count.
 //!
-//! The far end's counters are its kernel's own. With the offloads on, one buffer stands for many
-//! packets on the wire: TCP's segment counters know how many. With the offloads off, every
-//! packet is a buffer, and the IP layer counts packets and bytes. A packet that is lost between
-//! the far end and the hook is counted by the device that lost it.
+//! The counters are the kernel's own, of the two ends' network stacks. With the offloads on, one
+//! buffer stands for many packets on the wire, and only the end that sends knows for how many:
+//! TCP's segment counters of either sender are compared. With the offloads off, every packet is
+//! a buffer of its own, and the far end's IP layer counts packets and bytes in both directions.
+//! A packet that is lost between the far end and the hook is counted by the device that lost it.
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
@@ -33,7 +34,7 @@ struct Count {
 struct Pass {
     name: &'static str,
     source: IpAddr,
-    offloads: &'static str,
+    offloads: bool,
     traffic: &'static [&'static [&'static str]],
 }
 
@@ -49,15 +50,15 @@ pub(super) fn compare(
     let host = if hook == Hook::Auto { 20 } else { 30 };
     let passes = [
         Pass {
-            name: "offloads on, TCP segments",
+            name: "offloads on, TCP segments sent",
             source: IpAddr::V4(Ipv4Addr::new(198, 51, 100, host)),
-            offloads: "on",
+            offloads: true,
             traffic: &[&[], &["--reverse"]],
         },
         Pass {
-            name: "offloads off, IP packets",
+            name: "offloads off, IP at the far end",
             source: IpAddr::V4(Ipv4Addr::new(198, 51, 100, host + 1)),
-            offloads: "off",
+            offloads: false,
             traffic: &[&[], &["--reverse"], &["--udp", "--bitrate", "200M", "--length", "1200"]],
         },
     ];
@@ -71,7 +72,7 @@ pub(super) fn compare(
     thread::sleep(Duration::from_secs(INTERVAL + 1 - now % INTERVAL));
     let lines = lab.filter.flows()?;
     lab.filter.detach()?;
-    writeln!(report.table, "\nPackets in the records and at the far end, --hook {variant}")?;
+    writeln!(report.table, "\nPackets in the records and in the ends' own counters, --hook {variant}")?;
     for (pass, far) in passes.iter().zip(counted) {
         for (direction, far) in ["ingress", "egress"].into_iter().zip(far) {
             pass.judge(&lines, direction, far, variant, report)?;
@@ -87,9 +88,14 @@ impl Pass {
             let mut offloads = namespace.command("ethtool");
             offloads.args(["-K", DEVICE]);
             for feature in ["tso", "gso", "gro"] {
-                offloads.args([feature, self.offloads]);
+                offloads.args([feature, if self.offloads { "on" } else { "off" }]);
             }
             shell::read(&mut offloads)?;
+        }
+        if !self.offloads {
+            // Else TCP still hands buffers of many segments to the IP layer, which counts them.
+            let mut single = lab.remote.command("ip");
+            shell::read(single.args(["link", "set", DEVICE, "gso_max_segs", "1"]))?;
         }
         let before = self.read(lab)?;
         for options in self.traffic {
@@ -108,12 +114,14 @@ impl Pass {
 
     /// What the far end has sent (less what was lost on the way) and received so far.
     fn read(&self, lab: &Lab) -> Result<[Count; 2]> {
-        let lost = lost(&lab.remote, "tx_dropped")? + lost(&lab.workload, "rx_dropped")?;
-        let [sent, received] = if self.offloads == "on" {
-            let text = lab.remote.proc_net("snmp")?;
-            let tcp = |name| counter(&text, "Tcp:", name);
-            let packets = [tcp("OutSegs")? + tcp("RetransSegs")?, tcp("InSegs")?];
-            packets.map(|packets| Count { packets, bytes: None })
+        let lost = lost(&lab.remote, "tx", "dropped")? + lost(&lab.workload, "rx", "dropped")?;
+        let [sent, received] = if self.offloads {
+            let sent = |namespace: &Namespace| -> Result<Count> {
+                let text = namespace.proc_net("snmp")?;
+                let packets = counter(&text, "Tcp:", "OutSegs")? + counter(&text, "Tcp:", "RetransSegs")?;
+                Ok(Count { packets, bytes: None })
+            };
+            [sent(&lab.remote)?, sent(&lab.workload)?]
         } else {
             let (ip, more) = (lab.remote.proc_net("snmp")?, lab.remote.proc_net("netstat")?);
             let of = |packets, bytes| -> Result<Count> {
@@ -122,7 +130,7 @@ impl Pass {
             };
             [of("OutRequests", "OutOctets")?, of("InReceives", "InOctets")?]
         };
-        Ok([Count { packets: sent.packets - lost, ..sent }, received])
+        Ok([Count { packets: sent.packets.saturating_sub(lost), ..sent }, received])
     }
 
     fn judge(
@@ -139,7 +147,7 @@ impl Pass {
         let equal = packets == far.packets && far.bytes.is_none_or(|far| far == bytes);
         let octets = |bytes: Option<u64>| bytes.map_or(String::new(), |bytes| format!(", {bytes} bytes"));
         let line = format!(
-            "{:<28} {direction:<8} records {packets} packets{}, far end {} packets{}: {}",
+            "{:<32} {direction:<8} records {packets} packets{}, counted {} packets{}: {}",
             self.name,
             octets(far.bytes.map(|_| bytes)),
             far.packets,
@@ -150,7 +158,7 @@ impl Pass {
         let row = json!({
             "filter": variant, "pass": self.name, "direction": direction, "equal": equal,
             "records": { "packets": packets, "bytes": bytes },
-            "far_end": { "packets": far.packets, "bytes": far.bytes },
+            "counted": { "packets": far.packets, "bytes": far.bytes },
         });
         match &mut report.numbers["counts"] {
             Value::Array(rows) => rows.push(row),
@@ -179,12 +187,11 @@ fn total(lines: &[String], (source, destination): (IpAddr, IpAddr)) -> Result<(u
     Ok(sum)
 }
 
-/// Packets that a device has lost.
-fn lost(namespace: &Namespace, counter: &str) -> Result<u64> {
+/// Packets that a device has lost on one side.
+fn lost(namespace: &Namespace, side: &str, counter: &str) -> Result<u64> {
     let text = shell::read(namespace.command("ip").args(["-json", "-stats", "link", "show", DEVICE]))?;
     let parsed: Value = serde_json::from_str(&text).context("ip wrote what is not JSON")?;
-    let (side, name) = counter.split_at(2);
-    Ok(parsed[0]["stats64"][side][name.trim_start_matches('_')].as_u64().unwrap_or(0))
+    parsed[0]["stats64"][side][counter].as_u64().context("ip names no dropped packets")
 }
 
 /// A counter out of a file whose lines come in pairs: names, then values.

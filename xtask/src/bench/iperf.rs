@@ -6,6 +6,7 @@
 //! the kernel's own work, not the speed of a network card.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use super::numbers::Sample;
 use super::{Bench, Report, count};
 use crate::lab::{self, Family, Hook, Host, Lab};
-use crate::shell::{self, progress};
+use crate::shell::progress;
 
 /// The share of the unfiltered throughput that the filter must leave with the hooks that
 /// `attach` chooses.
@@ -107,7 +108,7 @@ fn table(samples: &[Vec<Sample>], hooks: &[String]) -> Result<Report> {
 /// Starts the server at the workload; it ends with the lab.
 fn serve(lab: &Lab) -> Result<()> {
     let mut server = lab.workload.command("iperf3");
-    server.arg("--server").stdin(Stdio::null()).stdout(Stdio::null());
+    server.arg("--server").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     drop(lab.workload.start(&mut server)?);
     for _ in 0..100 {
         if lab.workload.proc_net("tcp6")?.contains(":1451 ")
@@ -121,16 +122,22 @@ fn serve(lab: &Lab) -> Result<()> {
 }
 
 /// One measurement from the remote end; the answer is iperf3's own JSON.
-pub(super) fn client(lab: &Lab, source: std::net::IpAddr, seconds: u32, options: &[&str]) -> Result<Value> {
+pub(super) fn client(lab: &Lab, source: IpAddr, seconds: u32, options: &[&str]) -> Result<Value> {
     let mut client: Command = lab.remote.command("iperf3");
     client.args(["--client", &Host::Workload.address(Family::V4).to_string(), "--bind", &source.to_string()]);
     client.args(["--time", &seconds.to_string(), "--affinity", "0,1", "--json"]).args(options);
-    let text = shell::read(&mut client)?;
-    let answer: Value = serde_json::from_str(&text).context("iperf3 wrote what is not JSON")?;
-    if let Some(error) = answer["error"].as_str() {
-        bail!("iperf3: {error}");
+    for _ in 0..50 {
+        let output = client.output().context("cannot start iperf3")?;
+        let answer: Value =
+            serde_json::from_slice(&output.stdout).context("iperf3 wrote what is not JSON")?;
+        match answer["error"].as_str() {
+            None => return Ok(answer),
+            // The server is a moment behind with the end of the last measurement.
+            Some(error) if error.contains("busy") => thread::sleep(Duration::from_millis(100)),
+            Some(error) => bail!("iperf3: {error}"),
+        }
     }
-    Ok(answer)
+    bail!("iperf3's server stays busy")
 }
 
 /// What arrived, in Gbit/s.

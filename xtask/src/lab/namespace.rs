@@ -55,8 +55,12 @@ impl Namespace {
         let child = child.with_context(|| format!("cannot start `{}`", shell::describe(command)))?;
         let id = i32::try_from(child.id())?;
         let end = move || {
-            // SAFETY: signals the process that was started above; nobody reaps it before.
-            unsafe { libc::kill(id, libc::SIGTERM) };
+            // SAFETY: signals and reaps the process that was started above, which nobody else
+            // reaps; a null status is allowed.
+            unsafe {
+                libc::kill(id, libc::SIGTERM);
+                libc::waitpid(id, std::ptr::null_mut(), 0);
+            }
         };
         undo::make(end, || Ok(child))
     }

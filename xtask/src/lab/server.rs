@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// How often a server looks whether it should stop.
-const PULSE: Duration = Duration::from_millis(50);
+const PULSE: Duration = Duration::from_millis(10);
 
 /// A server that stops when it is dropped.
 pub(crate) struct Server {
