@@ -92,11 +92,10 @@ impl Pass {
             }
             shell::read(&mut offloads)?;
         }
-        if !self.offloads {
-            // Else TCP still hands buffers of many segments to the IP layer, which counts them.
-            let mut single = lab.remote.command("ip");
-            shell::read(single.args(["link", "set", DEVICE, "gso_max_segs", "1"]))?;
-        }
+        // Else TCP hands buffers of many segments to the IP layer, which counts them as packets.
+        let segments = if self.offloads { "65535" } else { "1" };
+        let mut buffers = lab.remote.command("ip");
+        shell::read(buffers.args(["link", "set", DEVICE, "gso_max_segs", segments]))?;
         let before = self.read(lab)?;
         for options in self.traffic {
             iperf::client(lab, self.source, 2, options)?;
