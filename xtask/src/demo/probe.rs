@@ -41,7 +41,7 @@ const PROBES: [Probe; 10] = [
     to_workload(Kind::Http, Host::World, true, "port 80 is open to the world"),
     to_workload(Kind::Tcp(22), Host::Trusted, true, "the group allows it from there"),
     to_workload(Kind::Tcp(22), Host::World, false, "but not from the world"),
-    to_workload(Kind::Tcp(23), Host::Trusted, false, "the network ACL denies it to all"),
+    to_workload(Kind::Tcp(23), Host::Trusted, false, "telnet is never let in"),
     to_workload(Kind::Tcp(8080), Host::World, false, "no rule allows it, though a server listens"),
     to_workload(Kind::Udp(5201), Host::Trusted, true, "the group allows it from there"),
     to_workload(Kind::Udp(5201), Host::World, false, "but not from the world"),
