@@ -22,6 +22,8 @@ impl Cell {
     pub const EXEMPT: u8 = 1 << 5;
     /// The remote is exempt only as link-local (`169.254.0.0/16`), which the packet's source must earn.
     pub const LINK_LOCAL: u8 = 1 << 6;
+    /// The remote is in the interface's subnet, or on its link.
+    pub const SAME_SUBNET: u8 = 1 << 7;
 
     /// Whether all `bits` are set.
     #[inline(always)]

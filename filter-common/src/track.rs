@@ -5,8 +5,14 @@
 //! protocols (EC2 guide, `security-group-connection-tracking`); those it does not publish are
 //! Linux's (`net/netfilter/nf_conntrack_proto_tcp.c`, `nf_conntrack_proto_icmp.c`).
 //!
+//! TCP is followed by its flags alone. RST closes from either side, with a linger of 10 s for
+//! what is still on its way; FIN from both sides leads to `TIME_WAIT`. What comes after an entry
+//! has run out meets the rules again.
+//!
 //! A *half-open* phase is one in which the other direction has not been seen: it is evicted
 //! first when the table is full.
+
+use crate::{Direction, connection::State, packet::tcp_flags, service};
 
 
 
@@ -32,27 +38,25 @@ pub enum Phase {
     TcpFinWait = 7,
     /// TCP, the FIN was followed by a segment of the other side.
     TcpCloseWait = 8,
-    /// TCP, both sides have sent FIN, the last one unanswered.
-    TcpLastAck = 9,
-    /// TCP, both sides have sent FIN and the last one was answered.
-    TcpTimeWait = 10,
+    /// TCP, both sides have sent FIN.
+    TcpTimeWait = 9,
     /// TCP, reset.
-    TcpClosed = 11,
+    TcpClosed = 10,
     /// TCP, picked up in mid-stream; the other direction not seen.
-    TcpPickedUp = 12,
+    TcpPickedUp = 11,
     /// ICMP query, unanswered.
-    IcmpAsked = 13,
+    IcmpAsked = 12,
     /// ICMP query, answered.
-    IcmpAnswered = 14,
+    IcmpAnswered = 13,
     /// Other protocol, one direction only.
-    OtherOneWay = 15,
+    OtherOneWay = 14,
     /// Other protocol, both directions.
-    OtherBothWays = 16,
+    OtherBothWays = 15,
 }
 
 impl Phase {
     /// Number of phases.
-    pub const COUNT: usize = 17;
+    pub const COUNT: usize = 16;
 
     /// Every phase, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
@@ -65,7 +69,6 @@ impl Phase {
         Self::TcpEstablished,
         Self::TcpFinWait,
         Self::TcpCloseWait,
-        Self::TcpLastAck,
         Self::TcpTimeWait,
         Self::TcpClosed,
         Self::TcpPickedUp,
@@ -74,6 +77,24 @@ impl Phase {
         Self::OtherOneWay,
         Self::OtherBothWays,
     ];
+
+    /// The phase of a number, as read from a state word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        if (number as usize) < Self::COUNT { Some(Self::ALL[number as usize]) } else { None }
+    }
+
+    /// Whether a connection in a phase is half-open: its other direction has not been seen.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_half_open(number: u8) -> bool {
+        number == Self::UdpOneWay as u8
+            || number == Self::TcpSynSent as u8
+            || number == Self::TcpPickedUp as u8
+            || number == Self::IcmpAsked as u8
+            || number == Self::OtherOneWay as u8
+    }
 
     /// The word for it in `filter-ctl connections`.
     #[must_use]
@@ -87,7 +108,6 @@ impl Phase {
             Self::TcpEstablished => "established",
             Self::TcpFinWait => "fin-wait",
             Self::TcpCloseWait => "close-wait",
-            Self::TcpLastAck => "last-ack",
             Self::TcpTimeWait => "time-wait",
             Self::TcpClosed => "closed",
             Self::TcpPickedUp => "picked-up",
@@ -124,9 +144,207 @@ impl IdleTimeouts {
             Phase::TcpEstablished => self.tcp_established,
             Phase::TcpSynSent | Phase::TcpFinWait | Phase::TcpTimeWait | Phase::TcpPickedUp => 120,
             Phase::TcpSynReceived | Phase::TcpCloseWait => 60,
-            Phase::TcpLastAck | Phase::IcmpAsked | Phase::IcmpAnswered => 30,
+            Phase::IcmpAsked | Phase::IcmpAnswered => 30,
             Phase::TcpClosed => 10,
             Phase::OtherOneWay | Phase::OtherBothWays => 600,
+        }
+    }
+}
+
+/// The phase in which a packet opens a connection.
+#[inline(always)]
+#[must_use]
+pub const fn opening(protocol: u8, is_icmp: bool, flags: u8) -> Phase {
+    if is_icmp {
+        return Phase::IcmpAsked;
+    }
+    match protocol {
+        service::TCP if is_bare_syn(flags) => Phase::TcpSynSent,
+        service::TCP => Phase::TcpPickedUp,
+        service::UDP => Phase::UdpOneWay,
+        _ => Phase::OtherOneWay,
+    }
+}
+
+/// Whether TCP flags ask for a new connection.
+#[inline(always)]
+#[must_use]
+pub const fn is_bare_syn(flags: u8) -> bool {
+    flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST | tcp_flags::FIN) == tcp_flags::SYN
+}
+
+/// Whether a segment of a known connection asks for a new one, so that the rules must be asked.
+/// Before the handshake is over, the SYN is the connection's own, sent again.
+#[inline(always)]
+#[must_use]
+pub const fn begins_anew(state: State, protocol: u8, flags: u8) -> bool {
+    let phase = state.phase_number();
+    protocol == service::TCP
+        && is_bare_syn(flags)
+        && phase != Phase::TcpSynSent as u8
+        && phase != Phase::TcpSynReceived as u8
+}
+
+/// Whether a SYN that the rules accept replaces the connection. An established one stays: a
+/// forged SYN must not make it half-open.
+#[inline(always)]
+#[must_use]
+pub const fn is_replaced_by_syn(state: State) -> bool {
+    state.phase_number() != Phase::TcpEstablished as u8
+}
+
+/// The state after an accepted packet.
+#[inline(always)]
+#[must_use]
+pub const fn advance(state: State, direction: Direction, flags: u8) -> State {
+    let reply = direction as u8 != state.initiator() as u8;
+    let phase = state.phase_number();
+    const UDP_ONE_WAY: u8 = Phase::UdpOneWay as u8;
+    const UDP_ANSWERED: u8 = Phase::UdpAnswered as u8;
+    const UDP_ASKED_AGAIN: u8 = Phase::UdpAskedAgain as u8;
+    const UDP_STREAM: u8 = Phase::UdpStream as u8;
+    const ICMP_ASKED: u8 = Phase::IcmpAsked as u8;
+    const OTHER_ONE_WAY: u8 = Phase::OtherOneWay as u8;
+    match phase {
+        UDP_ONE_WAY if reply => state.with_phase(Phase::UdpAnswered as u8),
+        UDP_ANSWERED if !reply => state.with_phase(Phase::UdpAskedAgain as u8),
+        UDP_ASKED_AGAIN if reply => state.with_phase(Phase::UdpStream as u8),
+        ICMP_ASKED if reply => state.with_phase(Phase::IcmpAnswered as u8),
+        OTHER_ONE_WAY if reply => state.with_phase(Phase::OtherBothWays as u8),
+        UDP_ONE_WAY..=UDP_STREAM => state,
+        _ if phase <= Phase::TcpPickedUp as u8 => advance_tcp(state, direction, reply, flags),
+        _ => state,
+    }
+}
+
+#[inline(always)]
+const fn advance_tcp(state: State, direction: Direction, reply: bool, flags: u8) -> State {
+    const SYN_SENT: u8 = Phase::TcpSynSent as u8;
+    const SYN_RECEIVED: u8 = Phase::TcpSynReceived as u8;
+    const ESTABLISHED: u8 = Phase::TcpEstablished as u8;
+    const FIN_WAIT: u8 = Phase::TcpFinWait as u8;
+    const CLOSE_WAIT: u8 = Phase::TcpCloseWait as u8;
+    const PICKED_UP: u8 = Phase::TcpPickedUp as u8;
+    let phase = state.phase_number();
+    if flags & tcp_flags::RST != 0 {
+        return state.with_phase(Phase::TcpClosed as u8);
+    }
+    if flags & tcp_flags::FIN != 0 && phase != SYN_SENT {
+        let state = state.with_fin(direction);
+        return if state.fin_seen(direction.reverse()) {
+            state.with_phase(Phase::TcpTimeWait as u8)
+        } else if phase == PICKED_UP && !reply {
+            // The other side has still not been seen.
+            state
+        } else {
+            state.with_phase(FIN_WAIT)
+        };
+    }
+    match phase {
+        SYN_SENT if reply && flags & tcp_flags::SYN != 0 => state.with_phase(SYN_RECEIVED),
+        SYN_RECEIVED if !reply && flags & tcp_flags::SYN == 0 => state.with_phase(ESTABLISHED),
+        PICKED_UP if reply => state.with_phase(ESTABLISHED),
+        FIN_WAIT if state.fin_seen(direction.reverse()) => state.with_phase(CLOSE_WAIT),
+        _ => state,
+    }
+}
+
+/// TCP flags as flow logs count them: FIN 1, SYN 2, RST 4, SYN-ACK 18; any other alone is nothing.
+///
+/// VPC guide, `flow-log-records`, `tcp-flags`.
+#[inline(always)]
+#[must_use]
+pub const fn logged_flags(flags: u8) -> u8 {
+    let kept = flags & (tcp_flags::FIN | tcp_flags::SYN | tcp_flags::RST);
+    if kept & tcp_flags::SYN != 0 && flags & tcp_flags::ACK != 0 { kept | tcp_flags::ACK } else { kept }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(phase: Phase, steps: &[(Direction, u8)]) -> Option<Phase> {
+        let mut state = State::new(phase, Direction::Ingress, 7);
+        for (direction, flags) in steps {
+            state = advance(state, *direction, *flags);
+            assert_eq!(state.incarnation(), 7, "a transition keeps the incarnation");
+        }
+        Phase::from_number(state.phase_number())
+    }
+
+    use Direction::{Egress, Ingress};
+    use tcp_flags::{ACK, FIN, RST, SYN};
+
+    #[test]
+    fn a_handshake_establishes() {
+        assert_eq!(run(Phase::TcpSynSent, &[(Egress, SYN | ACK)]), Some(Phase::TcpSynReceived));
+        let steps = [(Egress, SYN | ACK), (Ingress, ACK)];
+        assert_eq!(run(Phase::TcpSynSent, &steps), Some(Phase::TcpEstablished));
+    }
+
+    #[test]
+    fn a_segment_of_the_initiator_alone_establishes_nothing() {
+        assert_eq!(run(Phase::TcpSynSent, &[(Ingress, ACK), (Ingress, ACK)]), Some(Phase::TcpSynSent));
+    }
+
+    #[test]
+    fn fin_from_both_sides_is_time_wait() {
+        let half = [(Ingress, FIN | ACK)];
+        assert_eq!(run(Phase::TcpEstablished, &half), Some(Phase::TcpFinWait));
+        let answered = [(Ingress, FIN | ACK), (Egress, ACK)];
+        assert_eq!(run(Phase::TcpEstablished, &answered), Some(Phase::TcpCloseWait));
+        let both = [(Ingress, FIN | ACK), (Egress, ACK), (Egress, FIN | ACK), (Ingress, ACK)];
+        assert_eq!(run(Phase::TcpEstablished, &both), Some(Phase::TcpTimeWait));
+    }
+
+    #[test]
+    fn a_fin_sent_again_is_not_the_other_sides() {
+        let twice = [(Ingress, FIN | ACK), (Ingress, FIN | ACK)];
+        assert_eq!(run(Phase::TcpEstablished, &twice), Some(Phase::TcpFinWait));
+    }
+
+    #[test]
+    fn rst_closes_from_either_side() {
+        assert_eq!(run(Phase::TcpEstablished, &[(Ingress, RST)]), Some(Phase::TcpClosed));
+        assert_eq!(run(Phase::TcpSynSent, &[(Egress, RST | ACK)]), Some(Phase::TcpClosed));
+    }
+
+    #[test]
+    fn a_udp_stream_needs_more_than_one_exchange() {
+        assert_eq!(run(Phase::UdpOneWay, &[(Ingress, 0)]), Some(Phase::UdpOneWay));
+        assert_eq!(run(Phase::UdpOneWay, &[(Egress, 0), (Egress, 0)]), Some(Phase::UdpAnswered));
+        let two = [(Egress, 0), (Ingress, 0), (Egress, 0)];
+        assert_eq!(run(Phase::UdpOneWay, &two), Some(Phase::UdpStream));
+    }
+
+    #[test]
+    fn a_syn_in_the_handshake_is_the_connections_own() {
+        for (phase, anew) in [
+            (Phase::TcpSynSent, false),
+            (Phase::TcpSynReceived, false),
+            (Phase::TcpEstablished, true),
+            (Phase::TcpTimeWait, true),
+            (Phase::TcpClosed, true),
+        ] {
+            let state = State::new(phase, Direction::Ingress, 0);
+            assert_eq!(begins_anew(state, service::TCP, SYN), anew, "{phase:?}");
+            assert!(!begins_anew(state, service::TCP, SYN | ACK), "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn flags_are_logged_as_aws_counts_them() {
+        for (flags, logged) in
+            [(SYN, 2), (SYN | ACK, 18), (ACK, 0), (FIN | ACK, 1), (RST | ACK, 4), (SYN | 0x40, 2), (0x18, 0)]
+        {
+            assert_eq!(logged_flags(flags), logged);
+        }
+    }
+
+    #[test]
+    fn phases_are_numbered_in_order() {
+        for (number, phase) in Phase::ALL.iter().enumerate() {
+            assert_eq!(*phase as usize, number);
         }
     }
 }
