@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -22,7 +22,7 @@ pub(super) struct Suite {
 impl Suite {
     /// Reads the suite's package lists into `folder`.
     pub(super) fn open(folder: &Path, suite: &str) -> Result<Self> {
-        if shell::find("apt-get").is_none() || shell::find("dpkg").is_none() {
+        if shell::find("apt-get").is_none() || shell::find("dpkg-deb").is_none() {
             bail!("this machine has neither a working rustup nor apt");
         }
         fs::create_dir_all(folder.join("lists/partial"))?;
@@ -36,9 +36,9 @@ impl Suite {
         Ok(opened)
     }
 
-    /// Downloads the newest package whose version matches and unpacks it; the answer is the
-    /// folder that stands for `/`.
-    pub(super) fn unpack(&self, package: &str, version: &str) -> Result<PathBuf> {
+    /// Downloads the newest package whose version matches and unpacks one folder of it; the
+    /// answer is the folder that stands for `/`.
+    pub(super) fn unpack(&self, package: &str, version: &str, member: &str) -> Result<PathBuf> {
         shell::run(self.apt().args(["-qq", "download", &format!("{package}={version}")]))
             .with_context(|| format!("no package {package} of version {version}"))?;
         let archive = fs::read_dir(&self.folder)?
@@ -49,7 +49,14 @@ impl Suite {
             })
             .with_context(|| format!("apt-get download brought no {package}"))?;
         let root = self.folder.join("root");
-        shell::run(Command::new("dpkg").arg("-x").arg(&archive).arg(&root))?;
+        fs::create_dir_all(&root)?;
+        let mut dpkg = Command::new("dpkg-deb");
+        let mut contents = dpkg.arg("--fsys-tarfile").arg(&archive).stdout(Stdio::piped()).spawn()?;
+        let mut tar = Command::new("tar");
+        tar.arg("--extract").arg("--directory").arg(&root).arg(format!("./{member}"));
+        tar.stdin(contents.stdout.take().context("dpkg-deb has no standard output")?);
+        shell::run(&mut tar).with_context(|| format!("{package} has no {member}"))?;
+        contents.wait()?;
         Ok(root)
     }
 

@@ -74,11 +74,8 @@ fn from_debian(place: &Path) -> Result<()> {
         fs::remove_dir_all(&folder)?;
     }
     let suite = Suite::open(&folder, SUITE)?;
-    let root = suite.unpack("rust-src", &format!("{release}+*"))?;
-    let library = root.join(format!("usr/src/rustc-{release}/library"));
-    if !library.is_dir() {
-        bail!("the package has no {}", library.display());
-    }
+    let member = format!("usr/src/rustc-{release}/library");
+    let library = suite.unpack("rust-src", &format!("{release}+*"), &member)?.join(&member);
     fs::create_dir_all(place).with_context(|| format!("cannot make {}", place.display()))?;
     // Copied, not linked: the target folder may be cleaned, the toolchain must go on working.
     shell::run(
