@@ -8,6 +8,7 @@ use std::{
 
 use filter_common::abi::sweep_flags;
 
+use super::{Exit, Failure};
 use crate::{
     datapath::{self, Host, Places},
     flowlog::{
@@ -79,14 +80,25 @@ impl Arguments {
 }
 
 /// Runs the command on this host.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub fn run(arguments: &Arguments) -> Result<()> {
     let folder = Folder::of(&Places::from_environment());
     match Host::open() {
-        Ok(host) => print(arguments, &folder, &mut HostSource::new(&host))?,
-        Err(datapath::Error::NothingAttached) if !arguments.follow => print_kept(arguments, &folder)?,
-        Err(error) => return Err(error.into()),
+        Ok(host) => print(arguments, &folder, &mut HostSource::new(&host)),
+        Err(datapath::Error::NothingAttached) if !arguments.follow => print_kept(arguments, &folder),
+        Err(error) => Err(error.into()),
     }
-    Ok(())
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Host(error) => error.into(),
+            Error::Busy(_) => Self::new(Exit::Conflict, error.to_string()),
+            Error::File { .. } | Error::Kernel { .. } | Error::Output(_) => {
+                Self::new(Exit::System, error.to_string())
+            }
+        }
+    }
 }
 
 /// Drains a kernel's side and prints.

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::{
     diagnostic::{Diagnostic, Severity},
-    model::{Interface, Model, Place, PrefixList, Spanned},
+    model::{Interface, ListKind, Model, Place, PrefixList, Spanned},
 };
 
 /// Completes a model whose files are all read.
@@ -59,8 +59,7 @@ pub(super) fn complete(model: &mut Model, found: &mut Vec<Diagnostic>) {
     }
     for flow_log in &mut model.flow_logs {
         if flow_log.resource.is_none() {
-            let mut place = flow_log.place.clone();
-            place.path = flow_log.place.path.clone();
+            let place = &flow_log.place;
             match &vpc {
                 OnlyVpc::Is(id) => {
                     flow_log.resource = Some(Spanned { value: id.clone(), at: place.at });
@@ -129,13 +128,12 @@ fn only_subnet(subnets: &[super::model::Subnet], interface: &Interface) -> Optio
     holding.next().is_none().then(|| first.id.clone())
 }
 
-/// Makes one list of what `ManagedPrefixLists`, `PrefixLists` and a file of entries say about it.
+/// Makes one list of what the descriptions of different kinds say about it.
 fn merge_prefix_lists(model: &mut Model, found: &mut Vec<Diagnostic>) {
     let mut merged: Vec<PrefixList> = Vec::new();
-    let mut known: HashMap<String, (usize, Vec<String>)> = HashMap::new();
+    let mut known: HashMap<String, (usize, Vec<ListKind>)> = HashMap::new();
     for list in std::mem::take(&mut model.prefix_lists) {
-        // `ManagedPrefixLists[3]` and `PrefixLists[0]` are two kinds; a file of entries is a third.
-        let kind = list.place.path.split('[').next().unwrap_or_default().to_owned();
+        let kind = list.kind;
         let Some((index, kinds)) = known.get_mut(&list.id) else {
             known.insert(list.id.clone(), (merged.len(), vec![kind]));
             merged.push(list);

@@ -71,7 +71,7 @@ impl miette::SourceCode for Source {
             (start, line)
         } else {
             let first = line.saturating_sub(before);
-            (self.bounds(first).0.max(self.floor(start.saturating_sub(WINDOW * 3))), first)
+            (self.bounds(first).0.max(self.floor(start.saturating_sub(WINDOW))), first)
         };
         let first = self.line(from).max(first);
         let to = if after == 0 {
@@ -82,7 +82,7 @@ impl miette::SourceCode for Source {
         };
         Ok(Box::new(miette::MietteSpanContents::new_named(
             self.name.clone(),
-            self.text[from..to].as_bytes(),
+            &self.text.as_bytes()[from..to],
             (from, to - from).into(),
             first,
             from - self.bounds(first).0,
@@ -316,6 +316,12 @@ impl Diagnostics {
 impl From<Diagnostic> for Diagnostics {
     fn from(diagnostic: Diagnostic) -> Self {
         Self(vec![diagnostic])
+    }
+}
+
+impl From<Box<Diagnostic>> for Diagnostics {
+    fn from(diagnostic: Box<Diagnostic>) -> Self {
+        Self(vec![*diagnostic])
     }
 }
 

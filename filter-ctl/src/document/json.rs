@@ -50,7 +50,8 @@ impl<'s> Parser<'s> {
             );
         };
         let span = Span::new(self.place, self.place + found.len_utf8());
-        let error = SyntaxError::new(span, format!("expected {expected}, found `{}`", found.escape_debug()));
+        let shown = if found.is_control() { found.escape_debug().to_string() } else { found.to_string() };
+        let error = SyntaxError::new(span, format!("expected {expected}, found `{shown}`"));
         match found {
             '/' | '#' => error.help("JSON has no comments; YAML files have them"),
             '\'' => error.help("JSON strings stand in double quotes"),

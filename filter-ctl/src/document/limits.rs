@@ -8,7 +8,7 @@ use std::path::Path;
 use super::{
     decode,
     diagnostic::{Diagnostic, Diagnostics, Severity},
-    model::{Acl, Model, PeerKind, Permission, PrefixList, SecurityGroup},
+    model::{Acl, Interface, Model, PeerKind, Permission, PrefixList},
     read,
 };
 use crate::policy::NetworkAclRule;
@@ -121,13 +121,9 @@ impl Quotas {
     }
 
     /// The rules of every group and network ACL.
-    pub(super) fn check_rules(&self, model: &Model, lists: &Weights<'_>, found: &mut Vec<Diagnostic>) {
-        for group in &model.groups {
-            let egress = group.egress.as_deref().unwrap_or_default();
-            for (list, permissions) in
-                [("IpPermissions", group.ingress.as_slice()), ("IpPermissionsEgress", egress)]
-            {
-                let [v4, v6] = lists.count(permissions);
+    pub(super) fn check_rules(&self, model: &Model, counts: &RuleCounts, found: &mut Vec<Diagnostic>) {
+        for (group, counts) in model.groups.iter().zip(&counts.0) {
+            for (list, [v4, v6]) in ["IpPermissions", "IpPermissionsEgress"].into_iter().zip(*counts) {
                 for (family, count) in [("IPv4", v4), ("IPv6", v6)] {
                     let what = format!("{family} rules in one direction of {}", group.id);
                     let limit = self.numbers.rules_per_group;
@@ -154,50 +150,53 @@ impl Quotas {
         }
     }
 
-    /// The groups of an interface, and their rules.
-    pub(super) fn check_interface<'m>(
+    /// The groups of an interface (by their positions), and their rules.
+    pub(super) fn check_interface(
         &self,
         model: &Model,
-        interface: &super::model::Interface,
-        groups: impl Iterator<Item = &'m SecurityGroup> + Clone,
-        lists: &Weights<'_>,
+        interface: &Interface,
+        groups: &[usize],
+        counts: &RuleCounts,
         found: &mut Vec<Diagnostic>,
     ) {
-        let count = groups.clone().count() as u64;
+        let count = groups.len() as u64;
         let field = || interface.place.field("Groups");
         let at = interface.place.at;
         let what = format!("security groups on {}", interface.id);
         found.extend(self.exceeded(model, at, field(), &what, count, self.numbers.groups_per_interface));
-        let largest = groups
-            .flat_map(|group| [group.ingress.as_slice(), group.egress.as_deref().unwrap_or_default()])
-            .flat_map(|permissions| lists.count(permissions))
-            .max();
+        let largest = groups.iter().flat_map(|group| counts.0[*group]).flatten().max();
         let product = largest.unwrap_or(0) * count;
         let what = format!("rules (those of its largest group times its groups) on {}", interface.id);
         found.extend(self.exceeded(model, at, field(), &what, product, self.numbers.rules_times_groups));
     }
 }
 
-/// What prefix lists count for.
-pub(super) struct Weights<'m> {
-    pub(super) of: &'m dyn Fn(&str) -> Option<&'m PrefixList>,
-}
+/// Rules of each group as quotas count them: inbound and outbound, IPv4 and IPv6.
+#[derive(Clone, Debug)]
+pub(super) struct RuleCounts(Vec<[[u64; 2]; 2]>);
 
-impl Weights<'_> {
-    /// Rules for IPv4 and for IPv6.
-    fn count(&self, permissions: &[Permission]) -> [u64; 2] {
-        let mut counts = [0, 0];
-        for peer in permissions.iter().flat_map(|permission| &permission.peers) {
-            match &peer.kind {
-                PeerKind::Cidr(block) => counts[usize::from(block.addr().is_ipv6())] += 1,
-                PeerKind::Group(_) => counts = counts.map(|count| count + 1),
-                PeerKind::PrefixList(id) => {
-                    let weight = (self.of)(id).map_or(1, weight);
-                    counts = counts.map(|count| count + weight);
+impl RuleCounts {
+    pub(super) fn new<'m>(model: &Model, list: impl Fn(&str) -> Option<&'m PrefixList>) -> Self {
+        let count = |permissions: &[Permission]| {
+            let mut counts = [0, 0];
+            for peer in permissions.iter().flat_map(|permission| &permission.peers) {
+                match &peer.kind {
+                    PeerKind::Cidr(block) => counts[usize::from(block.addr().is_ipv6())] += 1,
+                    PeerKind::Group(_) => counts = counts.map(|count| count + 1),
+                    PeerKind::PrefixList(id) => {
+                        let weight = list(id).map_or(1, weight);
+                        counts = counts.map(|count| count + weight);
+                    }
                 }
             }
-        }
-        counts
+            counts
+        };
+        let groups = model.groups.iter();
+        Self(
+            groups
+                .map(|group| [count(&group.ingress), count(group.egress.as_deref().unwrap_or_default())])
+                .collect(),
+        )
     }
 }
 

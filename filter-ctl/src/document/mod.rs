@@ -44,6 +44,7 @@ pub struct Document {
     model: model::Model,
     index: index::Index,
     quotas: limits::Quotas,
+    rule_counts: limits::RuleCounts,
 }
 
 /// What [`load`] yields.
@@ -69,16 +70,16 @@ pub fn load(path: &Path, limits: &Limits) -> Result<Loaded, Diagnostics> {
                 let parsed = read::parse(&file, &source, &mut found);
                 decode::decode(&file, &source, &parsed, &mut model, &mut found);
             }
-            Err(error) => found.push(error),
+            Err(error) => found.push(*error),
         }
     }
     defaults::complete(&mut model, &mut found);
     let index = index::Index::new(&model, &mut found);
     let quotas = limits::Quotas::new(limits, model.limits);
-    let list = |id: &str| index.prefix_list(&model, id);
-    quotas.check_rules(&model, &limits::Weights { of: &list }, &mut found);
+    let rule_counts = limits::RuleCounts::new(&model, |id| index.prefix_list(&model, id));
+    quotas.check_rules(&model, &rule_counts, &mut found);
     let warnings = Diagnostics::split(found)?;
-    Ok(Loaded { document: Document { model, index, quotas }, warnings })
+    Ok(Loaded { document: Document { model, index, quotas, rule_counts }, warnings })
 }
 
 impl Document {

@@ -32,7 +32,7 @@ pub(super) struct Place {
 impl Place {
     /// The path of one of the object's fields.
     pub(super) fn field(&self, name: &str) -> String {
-        format!("{}.{name}", self.path)
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 }
 
@@ -161,6 +161,7 @@ pub(super) struct Acl {
 #[derive(Clone, Debug)]
 pub(super) struct PrefixList {
     pub(super) place: Place,
+    pub(super) kind: ListKind,
     pub(super) id: String,
     pub(super) name: Option<String>,
     pub(super) max_entries: Option<u32>,
@@ -168,6 +169,17 @@ pub(super) struct PrefixList {
     pub(super) v6: Option<bool>,
     /// `None`: the document tells no entries.
     pub(super) entries: Option<Vec<Spanned<IpNet>>>,
+}
+
+/// Where a description of a prefix list comes from. One list may have one of each kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ListKind {
+    /// `describe-managed-prefix-lists`, or written by hand.
+    Managed,
+    /// `describe-prefix-lists`: with `Cidrs`.
+    Cidrs,
+    /// `get-managed-prefix-list-entries`: a file `pl-….json`.
+    File,
 }
 
 /// A flow log of a document.

@@ -6,7 +6,6 @@ use super::{
     Document,
     diagnostic::{At, Diagnostic, Severity},
     index::GroupOf,
-    limits::Weights,
     model::{Acl, Interface, PeerKind, Permission, SecurityGroup, Subnet},
 };
 
@@ -72,11 +71,10 @@ impl Document {
             }
         }
         let groups = self.index.groups_of(&self.model, interface);
-        let written = groups.iter().flatten().filter_map(|group| match group {
-            GroupOf::Written(_, group) => Some(*group),
-            GroupOf::Default(_) => None,
-        });
-        for group in written.clone() {
+        let mut positions = Vec::new();
+        for group in groups.iter().flatten() {
+            let GroupOf::Written(position, group) = group else { continue };
+            positions.push(*position);
             let of = group.vpc_id.as_ref().map(|id| id.value.as_str());
             if of != Some(vpc_id) {
                 let of = of.unwrap_or("no VPC");
@@ -89,8 +87,7 @@ impl Document {
                 );
             }
         }
-        let list = |id: &str| self.index.prefix_list(&self.model, id);
-        self.quotas.check_interface(&self.model, interface, written, &Weights { of: &list }, found);
+        self.quotas.check_interface(&self.model, interface, &positions, &self.rule_counts, found);
         groups.into_iter().collect()
     }
 

@@ -1,7 +1,8 @@
 //! Files and folders into sources, and sources into trees.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -17,7 +18,7 @@ use super::{
 const MAX_BYTES: u64 = 256 << 20;
 
 /// The files that a path stands for: itself, or the documents of a folder in the order of their names.
-pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
+pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, Box<Diagnostic>> {
     let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     if !metadata.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -35,12 +36,10 @@ pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
         .collect();
     files.sort();
     if files.is_empty() {
-        return Err(Diagnostic::file(
-            "no-documents",
-            path.display().to_string(),
-            "this folder holds no document",
-        )
-        .help("documents are files named *.json, *.yaml or *.yml; folders in it are not looked into"));
+        let name = path.display().to_string();
+        return Err(Diagnostic::file("no-documents", name, "this folder holds no document")
+            .help("documents are files named *.json, *.yaml or *.yml; folders in it are not looked into")
+            .into());
     }
     Ok(files)
 }
@@ -68,31 +67,28 @@ fn syntax(path: &Path) -> Option<Syntax> {
 }
 
 /// The text of a file.
-pub(super) fn source(path: &Path) -> Result<Arc<Source>, Diagnostic> {
+pub(super) fn source(path: &Path) -> Result<Arc<Source>, Box<Diagnostic>> {
     let name = path.display().to_string();
-    let size = fs::metadata(path).map_err(|error| unreadable(path, &error))?.len();
-    if size > MAX_BYTES {
-        let message = format!("has {size} bytes; a document may have {MAX_BYTES}");
-        return Err(Diagnostic::file("file-too-large", name, message));
+    let mut bytes = Vec::new();
+    // One byte more than allowed tells, and a device that never ends does no harm.
+    fs::File::open(path)
+        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|error| unreadable(path, &error))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        let message = format!("the file is larger than {MAX_BYTES} bytes");
+        return Err(Diagnostic::file("file-too-large", name, message).into());
     }
-    let bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
         let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
         let source = Source::new(name.clone(), text);
-        Diagnostic::new(
-            Severity::Error,
-            "not-utf8",
-            &source,
-            Span::new(place, place + 1),
-            "",
-            "this is not UTF-8",
-        )
-        .help("save the file as UTF-8")
+        let span = Span::new(place, place + 1);
+        Diagnostic::new(Severity::Error, "not-utf8", &source, span, "", "this is not UTF-8")
+            .help("save the file as UTF-8")
     })?;
     let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
     if text.trim().is_empty() {
-        return Err(Diagnostic::file("empty-file", name, "the file is empty"));
+        return Err(Diagnostic::file("empty-file", name, "the file is empty").into());
     }
     Ok(Source::new(name, text))
 }
@@ -103,6 +99,9 @@ pub(super) fn parse<'s>(path: &Path, source: &'s Arc<Source>, found: &mut Vec<Di
     let json = syntax(path).map_or(text.trim_start().starts_with('{'), |syntax| syntax == Syntax::Json);
     let parsed = if json { json::parse(text) } else { yaml::parse(text) };
     let mut parsed = parsed.unwrap_or_else(|error| Parsed { roots: Vec::new(), errors: vec![error] });
+    if parsed.roots.is_empty() && parsed.errors.is_empty() {
+        found.push(Diagnostic::file("empty-file", &source.name, "the file holds nothing"));
+    }
     for error in parsed.errors.drain(..) {
         let mut diagnostic =
             Diagnostic::new(Severity::Error, error.id, source, error.span, "", error.message);

@@ -20,13 +20,27 @@ pub(super) fn parse(text: &str) -> Result<Parsed<'_>, SyntaxError> {
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| {
             let place = places.byte(*error.marker());
-            SyntaxError::new(Span::new(place, place), error.info())
-                .help("a value that begins with a special character or holds `: ` or ` #` needs quotes")
+            refused(Span::new(place, place), error.info())
         })?;
         let span = Span::new(places.byte(span.start), places.byte(span.end));
         builder.event(event, span)?;
     }
     Ok(builder.parsed)
+}
+
+/// The parser's own errors, with the help that they lack.
+fn refused(span: Span, info: &str) -> SyntaxError {
+    if info.contains("recursion limit") {
+        return SyntaxError::too_deep(span);
+    }
+    let error = SyntaxError::new(span, info);
+    if info.contains("tab") {
+        error.help("indent with spaces")
+    } else if info.contains("anchor") {
+        error.help("a string that begins with * needs quotes")
+    } else {
+        error.help("a value that begins with a special character or holds `: ` or ` #` needs quotes")
+    }
 }
 
 /// Turns the parser's places, which count characters, into bytes. The parser moves on, with

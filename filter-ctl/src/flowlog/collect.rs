@@ -147,22 +147,26 @@ impl<'a> Collector<'a> {
 }
 
 /// Moves everything that the kernel still counts for an interface to the spool and frees its slots
-/// of the tables: the last step before it is detached, when its programs no longer run.
+/// of the tables: the last step before it is detached, when its programs no longer run and its
+/// policy, by which the tables are swept, still stands.
 ///
 /// Where a reader follows the log, the counts are handed to the ring and that reader keeps them;
 /// it remembers the interface for as long as it runs.
 pub fn hand_over(source: &mut dyn Source, folder: &Folder, slot: u32) -> Result<()> {
-    let flags = sweep_flags::OPEN_INTERVAL | sweep_flags::FORGET;
+    // First all counts, then all slots: with a slot its counts go to the losses if the ring is full.
+    let (counts, slots) = (sweep_flags::OPEN_INTERVAL, sweep_flags::OPEN_INTERVAL | sweep_flags::FORGET);
     match Lock::acquire(&folder.lock(), DETACH_PATIENCE, |holder| !holder.follows) {
         Ok(lock) => {
             let mut collector = Collector::open(folder, lock, source)?;
-            collector.sweep(Some(slot), flags, &mut |_| {})?;
+            collector.sweep(Some(slot), counts, &mut |_| {})?;
+            collector.sweep(Some(slot), slots, &mut |_| {})?;
             collector.losses.forget(slot);
             collector.losses.save()
         }
         Err(Error::Busy(holder)) => {
             log::info!("{holder} reads the flow log: it gets the last records");
-            sweep_for_another(source, slot, flags)
+            let counted = sweep_for_another(source, slot, counts);
+            sweep_for_another(source, slot, slots).and(counted)
         }
         Err(error) => Err(error),
     }
@@ -304,7 +308,20 @@ mod tests {
         hand_over(&mut fake, &place.folder, 0)?;
         assert_eq!(packets(&place.kept()?), [1, 3]);
         assert_eq!(fake.table.len(), 1);
-        assert!(fake.sweeps.iter().all(|sweep| sweep.flags & sweep_flags::FORGET != 0));
+        let forgetting = |sweep: &SweepRequest| sweep.flags & sweep_flags::FORGET != 0;
+        let slots =
+            fake.sweeps.iter().filter(|sweep| forgetting(sweep)).map(|sweep| sweep.count).sum::<u32>();
+        assert_eq!(slots, SLOTS, "every slot is asked to forget the interface");
+        Ok(())
+    }
+
+    #[test]
+    fn a_detach_hands_over_more_than_the_ring_holds_before_any_slot_is_freed() -> TestResult {
+        let place = Place::new()?;
+        let mut fake = Fake { table: (0..40).map(|n| (n, record(0))).collect(), ..Fake::default() };
+        hand_over(&mut fake, &place.folder, 0)?;
+        assert_eq!(place.kept()?.len(), 40);
+        assert_eq!(fake.lost, Lost::default());
         Ok(())
     }
 

@@ -171,7 +171,12 @@ impl Source for Fake {
             }
             if self.ring.len() >= self.room {
                 swept.deferred += 1;
-                return true;
+                // As the kernel does: with the slot, its counts go to the losses.
+                let forgotten = request.flags & sweep_flags::FORGET != 0;
+                if forgotten {
+                    self.lost.packets[usize::from(record.direction)] += record.packets;
+                }
+                return !forgotten;
             }
             self.ring.push_back(*record);
             swept.records += 1;

@@ -105,12 +105,12 @@ async fn readable(ring: Option<&AsyncFd<OwnedFd>>) {
     }
 }
 
-/// Whether nobody reads the other end of a pipe or socket any more.
+/// Whether nobody reads the other end of a pipe, a socket or a terminal any more.
 fn closed(output: RawFd) -> bool {
     let mut poll = libc::pollfd { fd: output.as_raw_fd(), events: 0, revents: 0 };
     // SAFETY: one valid `pollfd`; with a timeout of zero the call does not block.
     let polled = unsafe { libc::poll(&raw mut poll, 1, 0) };
-    polled == 1 && poll.revents & (libc::POLLERR | libc::POLLNVAL) != 0
+    polled == 1 && poll.revents & (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL) != 0
 }
 
 /// The signals that end the following.
@@ -195,6 +195,31 @@ mod tests {
         let mut fake = Fake { ring: [record(0)].into(), ..Fake::default() };
         let mut collector = Collector::open(&folder, lock, &mut fake)?;
         assert!(matches!(follow(&mut collector, &mut Full), Err(Error::Output(_))));
+        Ok(())
+    }
+
+    #[test]
+    fn a_signal_ends_the_following_when_the_ring_is_empty() -> TestResult {
+        /// Asks the process to terminate, with the first batch: the signals are caught by then.
+        struct Terminating(usize);
+        impl Sink for Terminating {
+            fn accept(&mut self, records: &[Record]) -> io::Result<()> {
+                if self.0 == 0 {
+                    // SAFETY: sends a signal, which is caught, and touches no memory.
+                    unsafe { libc::raise(libc::SIGTERM) };
+                }
+                self.0 += records.len();
+                Ok(())
+            }
+        }
+        let place = tempfile::tempdir()?;
+        let folder = Folder::new(place.path());
+        let lock = Lock::acquire(&folder.lock(), Duration::ZERO, |_| false)?;
+        let mut fake = Fake { ring: (0..8).map(|_| record(0)).collect(), ..Fake::default() };
+        let mut collector = Collector::open(&folder, lock, &mut fake)?;
+        let mut sink = Terminating(0);
+        follow(&mut collector, &mut sink)?;
+        assert_eq!(sink.0, 8);
         Ok(())
     }
 

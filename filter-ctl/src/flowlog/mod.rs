@@ -40,7 +40,7 @@ pub use host::{HostSource, hand_over_all};
 pub use record::Record;
 pub use source::Source;
 
-use crate::datapath::Places;
+use crate::datapath::{self, Places};
 
 /// What can go wrong between the ring and the reader.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +66,9 @@ pub enum Error {
         /// What the datapath said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The datapath as a whole.
+    #[error(transparent)]
+    Host(#[from] datapath::Error),
     /// The output.
     #[error("cannot write the flow records: {0}")]
     Output(#[source] io::Error),

@@ -277,3 +277,30 @@ fn what_is_written_is_what_was_compiled() {
     assert!(allowed("10.255.255.255") && allowed("2001:db8:7fff::1"));
     assert!(!allowed("11.0.0.0") && !allowed("2001:db8:8000::1"));
 }
+
+#[test]
+fn the_reference_names_the_rules_that_match() {
+    let second = Group {
+        id: "sg-2".into(),
+        ..group(vec![rule(RuleService::Tcp(22, 22), &[]), rule(RuleService::All, &["192.0.2.0/24"])], vec![])
+    };
+    let first = group(vec![rule(RuleService::Tcp(1, 80), &["0.0.0.0/0", "192.0.2.7/32"])], vec![]);
+    let mut policy = EffectivePolicy { groups: vec![first, second], ..empty() };
+    policy.nacl.egress = vec![
+        acl_rule(90, true, RuleService::Udp(0, 65_535), "0.0.0.0/0"),
+        acl_rule(100, false, RuleService::Tcp(22, 22), "192.0.2.0/24"),
+        acl_rule(110, true, RuleService::All, "0.0.0.0/0"),
+    ];
+    let reference = Reference::new(&policy);
+    let remote = "192.0.2.7".parse().expect("a test's address");
+    let groups = |direction| -> Vec<(&str, usize)> {
+        let rules = reference.group_rules(direction, remote, tcp(22));
+        rules.into_iter().map(|(group, place)| (group.id.as_str(), place)).collect()
+    };
+    assert_eq!(groups(Direction::Ingress), [("sg-1", 0), ("sg-2", 1)]);
+    assert_eq!(groups(Direction::Egress), []);
+    let number = |direction, port| reference.nacl_rule(direction, remote, tcp(port)).map(|rule| rule.number);
+    assert_eq!(number(Direction::Egress, 22), Some(100));
+    assert_eq!(number(Direction::Egress, 23), Some(110));
+    assert_eq!(number(Direction::Ingress, 22), None);
+}

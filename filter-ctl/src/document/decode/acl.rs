@@ -91,7 +91,7 @@ impl Decoder<'_> {
                 self.missing(object, name, expected);
             }
         }
-        let number = self.integer(object, "RuleNumber", 1, LAST + 2);
+        let number = self.rule_number(object);
         let egress = self.boolean(object, "Egress");
         let allow = self.rule_action(object);
         let prefix = self.entry_prefix(object);
@@ -117,6 +117,17 @@ impl Decoder<'_> {
         }
         let number = u16::try_from(number.value).ok()?;
         Some(Entry::Rule { egress, rule: NetworkAclRule { number, allow, service, prefix: prefix.value } })
+    }
+
+    /// A rule's number, or that of a catch-all rule.
+    fn rule_number(&mut self, object: &Object<'_>) -> Option<Spanned<i64>> {
+        let number = self.integer(object, "RuleNumber", i64::MIN, i64::MAX)?;
+        if !(1..=LAST + 2).contains(&number.value) {
+            let expected = format!("a whole number from 1 to {LAST}");
+            self.out_of_range(number.at.span, "RuleNumber", number.value, &expected);
+            return None;
+        }
+        Some(number)
     }
 
     fn has_v6(&self, object: &Object<'_>) -> bool {

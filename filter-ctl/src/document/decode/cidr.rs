@@ -110,7 +110,7 @@ impl Decoder<'_> {
     ) -> Option<Spanned<A>> {
         let text = self.text(object, name)?;
         let Ok(value) = text.value.parse() else {
-            let message = format!("`{}` is not {expected}", text.value);
+            let message = format!("`{}` is no such address", text.value);
             self.error("bad-address", text.at.span, name, message).expected = Some(expected.to_owned());
             return None;
         };

@@ -14,7 +14,10 @@ mod prefix_list;
 mod service;
 mod top;
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{
+    fmt::{self, Write as _},
+    sync::Arc,
+};
 
 use super::{
     diagnostic::{At, Diagnostic, Severity, Source, Span},
@@ -224,17 +227,25 @@ impl Decoder<'_> {
         let node = self.scalar(object, name)?;
         let Value::Number(text) = &node.value else {
             self.wrong_type(node, name, "a number");
+            if matches!(&node.value, Value::Text(text) if text.parse::<i64>().is_ok())
+                && let Some(diagnostic) = self.found.last_mut()
+            {
+                diagnostic.help = Some("leave the quotes out".to_owned());
+            }
             return None;
         };
         match text.parse::<i64>() {
             Ok(value) if (low..=high).contains(&value) => Some(Spanned { value, at: self.at(node.span) }),
             _ => {
-                let message = format!("{text} is out of range");
-                self.error("out-of-range", node.span, name, message).expected =
-                    Some(format!("a whole number from {low} to {high}"));
+                self.out_of_range(node.span, name, text, &format!("a whole number from {low} to {high}"));
                 None
             }
         }
+    }
+
+    fn out_of_range(&mut self, span: Span, name: &'static str, number: impl fmt::Display, expected: &str) {
+        self.error("out-of-range", span, name, format!("{number} is out of range")).expected =
+            Some(expected.to_owned());
     }
 
     /// Reports an absent field that must be there.
@@ -281,7 +292,7 @@ impl Decoder<'_> {
     /// Reports every field that is not among the known ones.
     fn only(&mut self, object: &Object<'_>, known: &[&str]) {
         for field in object.fields.iter().filter(|field| !known.contains(&&*field.name)) {
-            let message = format!("`{}` is no field of a rule", field.name);
+            let message = format!("there is no field `{}` here", field.name);
             let help = match closest(&field.name, known) {
                 Some(name) => format!("did you mean `{name}`?"),
                 None => format!("the fields are {}", known.join(", ")),
@@ -294,7 +305,7 @@ impl Decoder<'_> {
     fn misspelt(&mut self, object: &Object<'_>, severity: Severity, known: &[&str]) {
         for field in object.fields.iter().filter(|field| !known.contains(&&*field.name)) {
             if let Some(name) = closest(&field.name, known) {
-                let message = format!("there is no field `{}`", field.name);
+                let message = format!("there is no field `{}` here", field.name);
                 self.report(severity, "unknown-field", field.span, &field.name, message).help =
                     Some(format!("did you mean `{name}`?"));
             }

@@ -5,16 +5,19 @@ use ipnet::IpNet;
 use super::{Decoder, Object, cidr};
 use crate::document::{
     diagnostic::Severity,
-    model::{PrefixList, Spanned},
+    model::{ListKind, PrefixList, Spanned},
+    tree::{Field, Node},
 };
 
+const FIELDS: &[&str] =
+    &["PrefixListId", "PrefixListName", "AddressFamily", "MaxEntries", "Entries", "Cidrs", "OwnerId"];
+
 impl Decoder<'_> {
-    pub(super) fn managed_prefix_list(&mut self, object: &Object<'_>) {
-        self.misspelt(
-            object,
-            Severity::Error,
-            &["PrefixListId", "PrefixListName", "AddressFamily", "MaxEntries", "Entries", "OwnerId"],
-        );
+    /// An element of `PrefixLists` or `ManagedPrefixLists`. AWS calls both by the former name:
+    /// `describe-managed-prefix-lists` tells all but the entries, `describe-prefix-lists` the
+    /// `Cidrs` of AWS's own lists. Documents written by hand put `Entries` into the list.
+    pub(super) fn prefix_list(&mut self, object: &Object<'_>) {
+        self.misspelt(object, Severity::Error, FIELDS);
         let place = self.place(object);
         let id = self.own_id(object, "PrefixListId", "pl");
         let name = self.owned(object, "PrefixListName");
@@ -29,7 +32,9 @@ impl Decoder<'_> {
                 None
             }
         });
-        let entries = self.entries(object, "Entries");
+        let cidrs = self.cidrs(object);
+        let kind = if cidrs.is_some() { ListKind::Cidrs } else { ListKind::Managed };
+        let entries = self.entries(object).or(cidrs);
         if let (Some(max), Some(entries)) = (&max_entries, &entries)
             && entries.len() as i64 > max.value
         {
@@ -37,34 +42,17 @@ impl Decoder<'_> {
             self.report(Severity::Warning, "too-many-entries", max.at.span, "MaxEntries", message);
         }
         let max_entries = max_entries.map(|max| max.value as u32);
-        self.model.prefix_lists.push(PrefixList { place, id, name, max_entries, v6, entries });
-    }
-
-    /// An element of `PrefixLists`: AWS's own lists, with plain strings.
-    pub(super) fn prefix_list(&mut self, object: &Object<'_>) {
-        self.misspelt(object, Severity::Error, &["PrefixListId", "PrefixListName", "Cidrs"]);
-        let place = self.place(object);
-        let id = self.own_id(object, "PrefixListId", "pl");
-        let name = self.owned(object, "PrefixListName");
-        let mut entries = Vec::new();
-        let given = self.each(object, "Cidrs", |decoder, node, _| {
-            // A string is read as the field of an object would be.
-            let field = super::Field { name: "".into(), span: node.span, value: node.clone() };
-            let object = Object { span: node.span, fields: std::slice::from_ref(&field) };
-            entries.extend(decoder.cidr(&object, "", cidr::Family::Either));
-        });
-        let entries = given.map(|()| entries);
-        self.model.prefix_lists.push(PrefixList { place, id, name, max_entries: None, v6: None, entries });
+        self.model.prefix_lists.push(PrefixList { place, kind, id, name, max_entries, v6, entries });
     }
 
     /// The output of `get-managed-prefix-list-entries`, which does not say of which list.
     pub(super) fn prefix_list_file(&mut self, object: &Object<'_>, id: &str) {
         let place = self.place(object);
-        let entries = self.entries(object, "Entries");
-        let id = id.to_owned();
+        let entries = self.entries(object);
         self.model.prefix_lists.push(PrefixList {
             place,
-            id,
+            kind: ListKind::File,
+            id: id.to_owned(),
             name: None,
             max_entries: None,
             v6: None,
@@ -72,11 +60,23 @@ impl Decoder<'_> {
         });
     }
 
-    fn entries(&mut self, object: &Object<'_>, name: &'static str) -> Option<Vec<Spanned<IpNet>>> {
+    fn entries(&mut self, object: &Object<'_>) -> Option<Vec<Spanned<IpNet>>> {
         let mut entries = Vec::new();
-        self.objects(object, name, |decoder, object, _| {
+        self.objects(object, "Entries", |decoder, object, _| {
             decoder.only(object, &["Cidr", "Description"]);
             entries.extend(decoder.required_cidr(object, "Cidr", cidr::Family::Either));
+        })?;
+        Some(entries)
+    }
+
+    /// `Cidrs`: plain strings.
+    fn cidrs(&mut self, object: &Object<'_>) -> Option<Vec<Spanned<IpNet>>> {
+        let mut entries = Vec::new();
+        self.each(object, "Cidrs", |decoder, node: &Node<'_>, _| {
+            // A string is read as the field of an object would be.
+            let field = Field { name: "".into(), span: node.span, value: node.clone() };
+            let object = Object { span: node.span, fields: std::slice::from_ref(&field) };
+            entries.extend(decoder.cidr(&object, "", cidr::Family::Either));
         })?;
         Some(entries)
     }

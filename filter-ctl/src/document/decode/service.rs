@@ -1,5 +1,7 @@
 //! The protocol and ports of a rule, in a security group's words and in a network ACL's.
 
+use std::ops::RangeInclusive;
+
 use filter_common::service::{ICMP, ICMPV6, TCP, UDP};
 
 use super::{Decoder, Object};
@@ -21,6 +23,9 @@ enum Protocol {
 
 /// The two fields that hold the ends of a port range, or a type and a code.
 type Pair = (&'static str, &'static str);
+
+/// Every number that may be meant as a port: those that are none are told so in a port's words.
+const PORTS: RangeInclusive<i64> = i32::MIN as i64..=i32::MAX as i64;
 
 const GROUP: Pair = ("FromPort", "ToPort");
 const ACL_PORTS: Pair = ("From", "To");
@@ -122,7 +127,7 @@ impl Decoder<'_> {
         &mut self,
         object: &Object<'_>,
         pair: Pair,
-        high: i64,
+        range: RangeInclusive<i64>,
         what: &str,
     ) -> Option<(Spanned<i64>, Spanned<i64>)> {
         for name in [pair.0, pair.1] {
@@ -130,25 +135,29 @@ impl Decoder<'_> {
                 self.missing(object, name, what);
             }
         }
-        let first = self.integer(object, pair.0, -1, high);
-        let second = self.integer(object, pair.1, -1, high);
+        let first = self.integer(object, pair.0, *range.start(), *range.end());
+        let second = self.integer(object, pair.1, *range.start(), *range.end());
         first.zip(second)
     }
 
     /// A range of ports; both -1 are all ports, as the CLI's `--port all`.
     fn ports(&mut self, object: &Object<'_>, pair: Pair) -> Option<(u16, u16)> {
-        let (from, to) = self.both(object, pair, 65_535, "a port from 0 to 65535 (tcp and udp need both)")?;
+        let (from, to) = self.both(object, pair, PORTS, "a port from 0 to 65535 (tcp and udp need both)")?;
         if (from.value, to.value) == (-1, -1) {
             return Some((0, u16::MAX));
         }
-        let (Ok(first), Ok(last)) = (u16::try_from(from.value), u16::try_from(to.value)) else {
-            let (name, span) = if from.value < 0 { (pair.0, from.at.span) } else { (pair.1, to.at.span) };
-            self.error("out-of-range", span, name, "-1 is out of range").expected =
-                Some(format!("a port from 0 to 65535; all ports are {}: 0, {}: 65535", pair.0, pair.1));
-            return None;
+        let mut port = |number: Spanned<i64>, name| {
+            let port = u16::try_from(number.value);
+            if port.is_err() {
+                self.out_of_range(number.at.span, name, number.value, "a port from 0 to 65535");
+            }
+            port.ok()
         };
+        let span = from.at.span;
+        let (first, last) = (port(from, pair.0), port(to, pair.1));
+        let (first, last) = first.zip(last)?;
         if first > last {
-            let error = self.error("backward-ports", from.at.span, pair.0, "the port range runs backwards");
+            let error = self.error("backward-ports", span, pair.0, "the port range runs backwards");
             error.expected = Some(format!("{} must not exceed {} ({last})", pair.0, pair.1));
             error.help =
                 Some(format!("for ports {last} to {first} write {}: {last}, {}: {first}", pair.0, pair.1));
@@ -162,7 +171,7 @@ impl Decoder<'_> {
         let (kind, code) = self.both(
             object,
             pair,
-            255,
+            -1..=255,
             "an ICMP type or code from 0 to 255, or -1 for all (icmp needs both)",
         )?;
         if kind.value == -1 && code.value != -1 {

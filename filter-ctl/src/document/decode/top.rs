@@ -85,7 +85,7 @@ impl Decoder<'_> {
         self.objects(&object, "NetworkInterfaces", |decoder, object, _| decoder.network_interface(object));
         self.objects(&object, "SecurityGroups", |decoder, object, _| decoder.security_group(object));
         self.objects(&object, "NetworkAcls", |decoder, object, _| decoder.network_acl(object));
-        self.objects(&object, "ManagedPrefixLists", |decoder, object, _| decoder.managed_prefix_list(object));
+        self.objects(&object, "ManagedPrefixLists", |decoder, object, _| decoder.prefix_list(object));
         self.objects(&object, "PrefixLists", |decoder, object, _| decoder.prefix_list(object));
         self.objects(&object, "FlowLogs", |decoder, object, _| decoder.flow_log(object));
         if let Some(field) = object.field("Entries") {

@@ -30,3 +30,28 @@ fn the_web_policy_resolves_without_a_warning() {
     assert!(!policy.nacl.ingress[0].allow);
     insta::assert_snapshot!(loaded.document.summary(), @"1 file, 1 VPC, 1 subnet, 1 network interface, 1 security group, 13 security group rules, 1 network ACL, 5 network ACL rules, 0 prefix lists, 1 flow log");
 }
+
+#[test]
+fn saved_describe_output_is_a_policy() {
+    let loaded =
+        load(&example("describe"), &Limits::Aws).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+    let checked = loaded.document.check();
+    let found = checked.errors.iter().chain(&checked.warnings).chain(&loaded.warnings);
+    assert_eq!(found.map(|one| one.render(false)).collect::<String>(), "");
+    insta::assert_snapshot!(loaded.document.summary(), @r#"9 files, 1 VPC, 2 subnets, 2 network interfaces, 3 security groups, 14 security group rules, 2 network ACLs, 11 network ACL rules, 2 prefix lists, 2 flow logs"#);
+    let front = "10.20.1.10".parse().expect("an address");
+    let id = loaded.document.select(None, &[front]).expect("one interface has this address");
+    let (policy, _) = loaded.document.effective(id).expect("the example is complete");
+    assert!(policy.source_dest_check);
+    assert_eq!((policy.timeouts.tcp_established, policy.timeouts.udp), (3600, 60));
+    assert_eq!(policy.nacl.ingress.len(), 2, "the catch-all rules of the output are no rules of ours");
+    let offices: Vec<String> =
+        policy.groups[0].ingress[1].remotes.iter().map(|remote| remote.prefix.to_string()).collect();
+    assert_eq!(offices, ["198.51.100.0/25", "203.0.113.64/26"]);
+    let logs = loaded.document.flow_logs_for("eni-07b3d9e5f1a2c8640");
+    assert_eq!(logs.len(), 2, "the VPC's and the subnet's");
+    assert_eq!(loaded.document.tags(id), [("Name".to_owned(), "web-1".to_owned())]);
+    let (database, _) = loaded.document.effective("eni-07b3d9e5f1a2c8640").expect("the example is complete");
+    assert_eq!(database.groups.len(), 2);
+    assert_eq!(database.groups[0].ingress[0].remotes.len(), 3, "all addresses of the shop front");
+}

@@ -65,3 +65,14 @@ fn lines(found: impl IntoIterator<Item = Diagnostic>, folder: &Path) -> String {
     };
     found.into_iter().map(line).collect::<Vec<_>>().join("\n")
 }
+
+/// What was selected, or why nothing was.
+trait SelectErrorText {
+    fn text(self) -> String;
+}
+
+impl SelectErrorText for Result<String, super::SelectError> {
+    fn text(self) -> String {
+        self.unwrap_or_else(|error| error.to_string())
+    }
+}
