@@ -115,15 +115,16 @@ fn wanted(read: &mut Read, entries: &[Entry], only: &[String]) -> Result<Vec<Wan
         return Err(Failure::new(Exit::Document, message));
     }
     let mut wanted = Vec::new();
-    let mut failures: Vec<String> = Vec::new();
+    let mut failures: Vec<Failure> = Vec::new();
     for entry in meant {
         match read.policy(&entry.attachment.interface.id, entry.log_seconds) {
             Ok((policy, compiled)) => wanted.push(Wanted { entry: entry.clone(), policy, compiled }),
-            Err(failure) if failures.contains(&failure.message) => {}
-            Err(failure) => failures.push(failure.message),
+            // Interfaces of one group share its errors.
+            Err(failure) if failures.iter().any(|known| known.message == failure.message) => {}
+            Err(failure) => failures.push(failure),
         }
     }
-    if failures.is_empty() { Ok(wanted) } else { Err(Failure::new(Exit::Document, failures.join("\n"))) }
+    if failures.is_empty() { Ok(wanted) } else { Err(Failure::all(Exit::Document, failures)) }
 }
 
 fn describe(applied: &Applied, dry_run: bool) -> String {

@@ -81,7 +81,8 @@ impl Read {
 /// A document's errors.
 pub(super) fn failure(errors: Vec<Diagnostic>) -> Failure {
     let text: String = errors.iter().map(|error| error.render(color())).collect();
-    Failure::new(Exit::Document, text.trim_end())
+    let details = serde_json::to_value(errors).ok();
+    Failure { details, ..Failure::new(Exit::Document, text.trim_end()) }
 }
 
 impl From<Diagnostics> for Failure {

@@ -56,13 +56,27 @@ pub struct Failure {
     pub exit: Exit,
     /// What people are told.
     pub message: String,
+    /// What programs are told besides.
+    pub details: Option<serde_json::Value>,
 }
 
 impl Failure {
     /// A failure.
     #[must_use]
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into() }
+        Self { exit, message: message.into(), details: None }
+    }
+
+    /// Several failures as one.
+    #[must_use]
+    pub fn all(exit: Exit, failures: Vec<Self>) -> Self {
+        let (messages, details): (Vec<_>, Vec<_>) =
+            failures.into_iter().map(|failure| (failure.message, failure.details)).unzip();
+        let flat = details.into_iter().flatten().flat_map(|details| match details {
+            serde_json::Value::Array(details) => details,
+            details => vec![details],
+        });
+        Self { details: Some(flat.collect()), ..Self::new(exit, messages.join("\n")) }
     }
 
     /// Prints it: for people on standard error, for programs also as an object.
@@ -71,7 +85,12 @@ impl Failure {
         let heading = if self.exit == Exit::Document { "" } else { "error: " };
         eprintln!("{heading}{}", self.message);
         if output == Output::Json {
-            let error = json!({ "code": self.exit.name(), "exit": self.exit as u8, "message": self.message });
+            let error = json!({
+                "code": self.exit.name(),
+                "exit": self.exit as u8,
+                "message": self.message,
+                "details": self.details,
+            });
             output::print_json(&json!({ "error": error }));
         }
     }
@@ -79,14 +98,18 @@ impl Failure {
 
 impl From<datapath::Error> for Failure {
     fn from(error: datapath::Error) -> Self {
-        Self::new(exit_of(&error), error.to_string())
-    }
-}
-
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        let datapath = error.chain().find_map(|cause| cause.downcast_ref::<datapath::Error>());
-        Self::new(datapath.map_or(Exit::System, exit_of), format!("{error:#}"))
+        let mut message = error.to_string();
+        if let Some(log) = error.verifier_log() {
+            // Up to a million lines: the end tells, the whole is kept.
+            let path = datapath::Places::from_environment().state().join("verifier.log");
+            let end: Vec<_> = log.lines().rev().take(12).collect();
+            let end: Vec<_> = end.into_iter().rev().collect();
+            message += &format!("\n{}", end.join("\n"));
+            if std::fs::write(&path, &log).is_ok() {
+                message += &format!("\n(the verifier's whole log: {})", path.display());
+            }
+        }
+        Self::new(exit_of(&error), message)
     }
 }
 

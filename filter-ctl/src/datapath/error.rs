@@ -118,7 +118,7 @@ pub enum Error {
         reason: String,
     },
     /// The verifier, or something else about a program.
-    #[error("{program}: {}", Chain(.source))]
+    #[error("{program}: {}", said(.source))]
     Program {
         /// The program's name.
         program: String,
@@ -153,6 +153,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// The verifier's log, if it refused a program.
+    #[must_use]
+    pub fn verifier_log(&self) -> Option<String> {
+        match self {
+            Self::Program { source: ProgramError::LoadError { verifier_log, .. }, .. } => {
+                Some(verifier_log.to_string())
+            }
+            _ => None,
+        }
+    }
+
     /// An error of a system call.
     pub(crate) fn system(call: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let call = call.into();
@@ -166,7 +177,15 @@ impl Error {
     }
 }
 
-/// An error with its causes, as one line (the verifier's log, which aya shows itself, apart).
+/// What a program's error says, without the verifier's log, which is long.
+fn said(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, .. } => format!("bpf(BPF_PROG_LOAD): {io_error}"),
+        error => Chain(error).to_string(),
+    }
+}
+
+/// An error with its causes, as one line.
 pub(crate) struct Chain<'a>(pub(crate) &'a (dyn std::error::Error + 'static));
 
 impl fmt::Display for Chain<'_> {

@@ -46,8 +46,8 @@ fn attachments_in(places: &Places) -> Result<Vec<Attachment>, Error> {
 
 /// The last chance to keep the flow records of an interface that is being detached: no hook of it
 /// runs any more, its counts and its policy still stand in the maps.
-fn drain_before_detach(_host: &Host, _attachment: &Attachment) -> Result<(), String> {
-    Ok(())
+fn drain_before_detach(host: &Host, attachment: &Attachment) -> Result<(), String> {
+    crate::flowlog::hand_over_all(host, attachment.slot).map_err(|error| error.to_string())
 }
 
 /// `uname -r`.
