@@ -51,7 +51,13 @@ impl Clock {
         if age >= 1 << 31 {
             return Duration::ZERO;
         }
-        Duration::from_nanos((u64::from(age) << STAMP_SHIFT) * 1_000_000_000 / u64::from(self.hz.max(1)))
+        self.span(age)
+    }
+
+    /// How long a number of stamps is.
+    #[must_use]
+    pub fn span(&self, stamps: u32) -> Duration {
+        Duration::from_nanos((u64::from(stamps) << STAMP_SHIFT) * 1_000_000_000 / u64::from(self.hz.max(1)))
     }
 
     /// Unix time, in whole seconds, at which a stamp was taken.

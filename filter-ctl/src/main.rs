@@ -1,2 +1,7 @@
-//! filter-ctl
-fn main() {}
+//! The `filter-ctl` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    filter_ctl::cli::main()
+}

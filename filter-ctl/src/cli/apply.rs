@@ -1,0 +1,198 @@
+//! `apply`: new rules for attached interfaces.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::{
+    Exit, Failure, Output, OutputArguments,
+    documents::{self, LimitsArguments, Read},
+    output,
+};
+use crate::datapath::{
+    self, Places, Session,
+    apply::{Applied, Wanted, dry_run},
+    journal::{self, Entry, Rules},
+};
+
+/// Swap the rules of the attached interfaces that a document covers
+///
+/// Each interface's rules change at once: no packet sees half of the old and half of the new ones.
+/// Tracked connections go on. If the document fails for one interface, none changes; if it changes
+/// nothing, nothing is done.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// The policy document: a file (JSON, YAML) or a folder of them
+    pub path: PathBuf,
+
+    /// Only say what would change
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Only these interfaces (may be repeated); without it the document must cover every attached one
+    #[arg(long, value_name = "eni-…", value_delimiter = ',')]
+    pub only: Vec<String>,
+
+    /// Quotas.
+    #[command(flatten)]
+    pub limits: LimitsArguments,
+
+    /// Printing.
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  filter-ctl apply policy.yaml
+  filter-ctl apply vpc/ --dry-run
+  filter-ctl apply web.yaml --only eni-0a1b2c3d4e5f60718";
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// If something is wrong with the document or the kernel refuses; the old rules enforce then.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let mut read = documents::read(&arguments.path, &arguments.limits)?;
+    let places = Places::from_environment();
+    let (applied, notes) = if arguments.dry_run {
+        let wanted = wanted(&mut read, &journal::entries(&places)?, &arguments.only)?;
+        (dry_run(&places, &wanted, &read.path)?, Vec::new())
+    } else {
+        let session = Session::begin(&places)?;
+        let wanted = wanted(&mut read, &session.entries()?, &arguments.only)?;
+        (session.apply(&wanted, &read.path)?, session.notes().to_vec())
+    };
+    let used: Vec<_> = applied.iter().map(|one| one.before.attachment.interface.id.as_str()).collect();
+    read.warn_of_the_rest(&used);
+    read.tell_warnings(arguments.output.output);
+    match arguments.output.output {
+        Output::Json => output::print_json(&json!({
+            "dry_run": arguments.dry_run,
+            "interfaces": applied.iter().map(to_json).collect::<Vec<_>>(),
+            "notes": notes,
+            "warnings": read.warnings,
+        })),
+        Output::Table => {
+            for applied in &applied {
+                output::print(&describe(applied, arguments.dry_run));
+            }
+            notes.iter().for_each(|note| output::note(note));
+        }
+    }
+    Ok(())
+}
+
+/// The attached interfaces that are meant, with their new policies. Every error of every
+/// interface is told at once.
+fn wanted(read: &mut Read, entries: &[Entry], only: &[String]) -> Result<Vec<Wanted>, Failure> {
+    if entries.is_empty() {
+        return Err(datapath::Error::NothingAttached.into());
+    }
+    let attached = |id: &String| entries.iter().any(|entry| entry.attachment.interface.id == *id);
+    if let Some(id) = only.iter().find(|id| !attached(id)) {
+        return Err(Failure::new(
+            Exit::NotFound,
+            format!("{id} is not attached; `filter-ctl status` lists what is"),
+        ));
+    }
+    let meant = |entry: &&Entry| only.is_empty() || only.contains(&entry.attachment.interface.id);
+    let meant: Vec<_> = entries.iter().filter(meant).collect();
+    let known: Vec<String> = read.document.interface_ids().into_iter().map(str::to_owned).collect();
+    let lacking: Vec<_> = meant
+        .iter()
+        .map(|entry| entry.attachment.interface.id.as_str())
+        .filter(|id| !known.iter().any(|known| known == id))
+        .collect();
+    if !lacking.is_empty() {
+        let message = format!(
+            "error: {} lacks attached interfaces: {}. Add them, name the ones that are meant with `--only`, or detach the others",
+            read.path.display(),
+            lacking.join(", ")
+        );
+        return Err(Failure::new(Exit::Document, message));
+    }
+    let mut wanted = Vec::new();
+    let mut failures: Vec<Failure> = Vec::new();
+    for entry in meant {
+        match read.policy(&entry.attachment.interface.id, entry.log_seconds) {
+            Ok((policy, compiled)) => wanted.push(Wanted { entry: entry.clone(), policy, compiled }),
+            // Interfaces of one group share its errors.
+            Err(failure) if failures.iter().any(|known| known.message == failure.message) => {}
+            Err(failure) => failures.push(failure),
+        }
+    }
+    if failures.is_empty() { Ok(wanted) } else { Err(Failure::all(Exit::Document, failures)) }
+}
+
+fn describe(applied: &Applied, dry_run: bool) -> String {
+    let Applied { before, after, changed } = applied;
+    let device = &before.attachment.device;
+    let id = &before.attachment.interface.id;
+    if !changed {
+        return format!("{id} on {device}: unchanged (generation {})\n", before.attachment.generation);
+    }
+    let generations = if dry_run {
+        format!("would change (generation {} enforces)", before.attachment.generation)
+    } else {
+        format!("changed, generation {} → {}", before.attachment.generation, after.attachment.generation)
+    };
+    let mut text = format!("{id} on {device}: {generations}\n");
+    for line in differences(&before.rules, &after.rules) {
+        text += &format!("  {line}\n");
+    }
+    if before.attachment.interval != after.attachment.interval && !dry_run {
+        text += &format!("  flow log {}\n", super::status::log_line(after));
+    }
+    if before.allowance != after.allowance {
+        let shown =
+            |allowance: Option<u32>| allowance.map_or("unlimited".into(), |number| number.to_string());
+        text += &format!("  connections allowed {} → {}\n", shown(before.allowance), shown(after.allowance));
+    }
+    text
+}
+
+fn differences(before: &Rules, after: &Rules) -> Vec<String> {
+    let mut lines = Vec::new();
+    let missing = |from: &[String], of: &[String]| {
+        from.iter().filter(|id| !of.contains(id)).cloned().collect::<Vec<_>>().join(", ")
+    };
+    for (word, ids) in [
+        ("added", missing(&after.groups, &before.groups)),
+        ("removed", missing(&before.groups, &after.groups)),
+    ] {
+        if !ids.is_empty() {
+            lines.push(format!("security groups {word}: {ids}"));
+        }
+    }
+    if before.network_acl != after.network_acl {
+        lines.push(format!("network ACL {} → {}", before.network_acl, after.network_acl));
+    }
+    let numbers = [
+        ("security group rules", before.group_rules, after.group_rules),
+        ("network ACL rules", before.network_acl_rules, after.network_acl_rules),
+    ];
+    for (what, [old_in, old_out], [new_in, new_out]) in numbers {
+        lines.push(if (old_in, old_out) == (new_in, new_out) {
+            format!("{what}: {new_in} ingress, {new_out} egress")
+        } else {
+            format!("{what}: {old_in} → {new_in} ingress, {old_out} → {new_out} egress")
+        });
+    }
+    lines
+}
+
+fn to_json(applied: &Applied) -> serde_json::Value {
+    let Applied { before, after, changed } = applied;
+    json!({
+        "interface_id": before.attachment.interface.id,
+        "device": before.attachment.device,
+        "changed": changed,
+        "generation": { "before": before.attachment.generation, "after": after.attachment.generation },
+        "rules": { "before": before.rules, "after": after.rules },
+        "flow_log_interval": { "before": before.attachment.interval, "after": after.attachment.interval },
+        "connections_allowed": { "before": before.allowance, "after": after.allowance },
+    })
+}

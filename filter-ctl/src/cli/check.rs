@@ -1,0 +1,105 @@
+//! `check`: is a document right, and what does it come to?
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::{
+    Failure, Output, OutputArguments,
+    documents::{self, LimitsArguments},
+    output::{self, count},
+};
+
+/// Check a policy document without touching anything
+///
+/// Tells every error at once, then what each of its interfaces would enforce. Needs no privilege.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// The policy document: a file (JSON, YAML) or a folder of them
+    pub path: PathBuf,
+
+    /// Quotas.
+    #[command(flatten)]
+    pub limits: LimitsArguments,
+
+    /// Printing.
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  filter-ctl check policy.yaml
+  filter-ctl check vpc/ --limits aws
+  filter-ctl check policy.yaml --output json | jq .interfaces";
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// What is wrong with the document.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let mut read = documents::read(&arguments.path, &arguments.limits)?;
+    let checked = read.document.check();
+    if !checked.errors.is_empty() {
+        return Err(documents::failure(checked.errors));
+    }
+    let ids: Vec<String> = read.document.interface_ids().into_iter().map(str::to_owned).collect();
+    let mut interfaces = Vec::new();
+    for id in &ids {
+        interfaces.push(read.policy(id, None)?);
+    }
+    // Each interface has told of what it reaches; the whole document tells of all, once.
+    read.keep_warnings(checked.warnings);
+    read.tell_warnings(arguments.output.output);
+    match arguments.output.output {
+        Output::Json => {
+            let interfaces: Vec<_> = interfaces
+                .iter()
+                .map(|(policy, compiled)| {
+                    json!({
+                        "interface": policy.interface,
+                        "security_groups": policy.groups.iter().map(|group| &group.id).collect::<Vec<_>>(),
+                        "network_acl": policy.nacl.id,
+                        "flow_log_interval": policy.flow_log_interval,
+                        "connections_allowed": policy.allowance,
+                        "statistics": compiled.statistics,
+                    })
+                })
+                .collect();
+            output::print_json(
+                &json!({ "valid": true, "summary": read.document.summary(), "interfaces": interfaces, "warnings": read.warnings }),
+            );
+        }
+        Output::Table => {
+            let warnings = match read.warnings.len() {
+                0 => String::new(),
+                number => format!(", {}", count(number, "warning")),
+            };
+            let path = arguments.path.display();
+            output::print(&format!("{path} is valid: {}{warnings}\n", read.document.summary()));
+            let rows: Vec<_> = interfaces
+                .iter()
+                .map(|(policy, compiled)| {
+                    let groups: Vec<_> = policy.groups.iter().map(|group| group.id.as_str()).collect();
+                    [
+                        policy.interface.id.clone(),
+                        groups.join(", "),
+                        policy.nacl.id.clone(),
+                        compiled.statistics.rules.to_string(),
+                        format!("{} KiB", compiled.statistics.block_bytes.div_ceil(1024)),
+                        policy
+                            .flow_log_interval
+                            .map_or("none".into(), |seconds| format!("every {seconds} s")),
+                    ]
+                })
+                .collect();
+            if !rows.is_empty() {
+                let header = ["INTERFACE", "SECURITY GROUPS", "NETWORK ACL", "RULES", "SIZE", "FLOW LOG"];
+                output::print(&output::table(header, &[3, 4], &rows));
+            }
+        }
+    }
+    Ok(())
+}

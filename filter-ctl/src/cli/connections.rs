@@ -1,0 +1,129 @@
+//! `connections`: what is tracked.
+
+use filter_common::{
+    Direction,
+    service::{ICMP, ICMPV6, TCP, UDP},
+};
+use serde_json::json;
+
+use super::{Exit, Failure, Output, OutputArguments, output};
+use crate::datapath::{
+    Host,
+    connections::{Tracked, read},
+};
+
+/// List the tracked connections
+///
+/// Sorted by interface, protocol and addresses. For ICMP the local port is the query's identifier
+/// and the remote port its type.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Only this device's
+    pub device: Option<String>,
+
+    /// Only this network interface's (may be repeated)
+    #[arg(long, value_name = "eni-…")]
+    pub interface_id: Vec<String>,
+
+    /// Printing.
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  filter-ctl connections
+  filter-ctl connections eth0
+  filter-ctl connections --output json | jq '.connections[] | select(.state == \"established\")'";
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// If the table cannot be read.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let host = Host::open()?;
+    let attachments = host.attachments()?;
+    let meant = |attachment: &crate::state::Attachment| {
+        arguments.device.as_ref().is_none_or(|device| *device == attachment.device)
+            && (arguments.interface_id.is_empty()
+                || arguments.interface_id.contains(&attachment.interface.id))
+    };
+    let wanted: Vec<_> = attachments.iter().filter(|attachment| meant(attachment)).collect();
+    if wanted.is_empty() {
+        let what = arguments.device.as_deref().unwrap_or("no such interface");
+        return Err(Failure::new(
+            Exit::NotFound,
+            format!("{what} is not attached; `filter-ctl status` lists what is"),
+        ));
+    }
+    let tracked = read(&host, |slot| wanted.iter().any(|attachment| attachment.slot == slot))?;
+    let of = |slot: u32| wanted.iter().find(|attachment| attachment.slot == slot);
+    match arguments.output.output {
+        Output::Json => {
+            let connections: Vec<_> = tracked
+                .iter()
+                .map(|one| {
+                    json!({
+                        "interface_id": of(one.slot).map(|attachment| &attachment.interface.id),
+                        "device": of(one.slot).map(|attachment| &attachment.device),
+                        "protocol": one.protocol,
+                        "local_address": one.local.0,
+                        "local_port": one.local.1,
+                        "remote_address": one.remote.0,
+                        "remote_port": one.remote.1,
+                        "state": one.phase.name(),
+                        "origin": one.origin.name(),
+                        "age_seconds": one.age.as_secs_f64(),
+                        "idle_seconds": one.idle.as_secs_f64(),
+                        "expires_in_seconds": one.expires.as_secs_f64(),
+                    })
+                })
+                .collect();
+            output::print_json(&json!({ "connections": connections }));
+        }
+        Output::Table => {
+            let rows: Vec<_> = tracked
+                .iter()
+                .map(|one| row(one, of(one.slot).map_or("?", |attachment| &attachment.interface.id)))
+                .collect();
+            let header =
+                ["INTERFACE", "PROTOCOL", "LOCAL", "", "REMOTE", "STATE", "AGE", "IDLE", "EXPIRES IN"];
+            output::print(&output::table(header, &[6, 7, 8], &rows));
+        }
+    }
+    Ok(())
+}
+
+fn row(one: &Tracked, interface: &str) -> [String; 9] {
+    let arrow = match one.origin {
+        Direction::Ingress => "<-",
+        Direction::Egress => "->",
+    };
+    let end = |(address, port): (std::net::IpAddr, u16)| match (one.protocol, address) {
+        (TCP | UDP, _) => std::net::SocketAddr::new(address, port).to_string(),
+        _ => address.to_string(),
+    };
+    [
+        interface.to_owned(),
+        protocol(one),
+        end(one.local),
+        arrow.to_owned(),
+        end(one.remote),
+        one.phase.name().to_owned(),
+        output::span(one.age),
+        output::span(one.idle),
+        output::span(one.expires),
+    ]
+}
+
+fn protocol(one: &Tracked) -> String {
+    match one.protocol {
+        TCP => "tcp".into(),
+        UDP => "udp".into(),
+        ICMP => format!("icmp id {}", one.local.1),
+        ICMPV6 => format!("icmpv6 id {}", one.local.1),
+        other => other.to_string(),
+    }
+}

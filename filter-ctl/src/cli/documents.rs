@@ -1,0 +1,97 @@
+//! Documents on the command line: reading them, and saying what is wrong with them.
+
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+};
+
+use super::{Exit, Failure, Output};
+use crate::{
+    compile::{Compiled, compile},
+    document::{self, Diagnostic, Diagnostics, Document, Limits},
+    policy::EffectivePolicy,
+};
+
+/// Which quotas a document must keep.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LimitsArguments {
+    /// Quotas that the document must keep: `none` (AWS's are warnings), `aws`, or a file with own numbers
+    #[arg(long, value_name = "none|aws|FILE", default_value = "none")]
+    limits: String,
+}
+
+/// A document that was read, with what is worth knowing about it.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) document: Document,
+    pub(super) path: PathBuf,
+    /// About single objects.
+    loaded: usize,
+    pub(super) warnings: Vec<Diagnostic>,
+}
+
+/// Reads a document.
+pub(super) fn read(path: &Path, limits: &LimitsArguments) -> Result<Read, Failure> {
+    let limits = Limits::from_argument(&limits.limits)?;
+    let loaded = document::load(path, &limits)?;
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    Ok(Read { document: loaded.document, path, loaded: loaded.warnings.len(), warnings: loaded.warnings })
+}
+
+impl Read {
+    /// One interface's policy, with the interval that `--log` asked for, compiled.
+    pub(super) fn policy(
+        &mut self,
+        id: &str,
+        log: Option<u32>,
+    ) -> Result<(EffectivePolicy, Compiled), Failure> {
+        let (mut policy, warnings) = self.document.effective(id)?;
+        self.warnings.extend(warnings);
+        policy.flow_log_interval = match (policy.flow_log_interval, log) {
+            (Some(document), Some(log)) => Some(document.min(log)),
+            (document, log) => document.or(log),
+        };
+        let compiled = compile(&policy).map_err(|error| {
+            Failure::new(Exit::Document, format!("error: {}: {id}: {error}", self.path.display()))
+        })?;
+        Ok((policy, compiled))
+    }
+
+    /// Replaces what single interfaces told by what the whole document tells.
+    pub(super) fn keep_warnings(&mut self, warnings: Vec<Diagnostic>) {
+        self.warnings.truncate(self.loaded);
+        self.warnings.extend(warnings);
+    }
+
+    /// Adds what is wrong where none of the `used` interfaces reaches.
+    pub(super) fn warn_of_the_rest(&mut self, used: &[&str]) {
+        self.warnings.extend(self.document.trouble_elsewhere(used));
+    }
+
+    /// Tells people the warnings; in JSON they are part of the object.
+    pub(super) fn tell_warnings(&self, output: Output) {
+        if output == Output::Table {
+            for warning in &self.warnings {
+                eprint!("{}", warning.render(color()));
+            }
+        }
+    }
+}
+
+/// A document's errors.
+pub(super) fn failure(errors: Vec<Diagnostic>) -> Failure {
+    let text: String = errors.iter().map(|error| error.render(color())).collect();
+    let details = serde_json::to_value(errors).ok();
+    Failure { details, ..Failure::new(Exit::Document, text.trim_end()) }
+}
+
+impl From<Diagnostics> for Failure {
+    fn from(diagnostics: Diagnostics) -> Self {
+        failure(diagnostics.into_iter().collect())
+    }
+}
+
+/// Whether errors may be coloured.
+fn color() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}

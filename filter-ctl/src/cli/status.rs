@@ -1,0 +1,239 @@
+//! `status`: what is attached, and what it has done.
+
+use filter_common::{
+    Direction,
+    abi::CONNECTIONS,
+    verdict::{Category, Reason},
+};
+use serde_json::{Value, json};
+
+use super::{Exit, Failure, Output, OutputArguments, output};
+use crate::{
+    datapath::{
+        Places, hooks,
+        inspect::{Condition, Report, inspect},
+        journal::Entry,
+    },
+    state::Side,
+};
+
+/// Show what is attached and what it has done
+///
+/// Devices, hooks, rules, connections, and the packets accepted and rejected, by reason. Shows the
+/// devices of every network namespace.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Only this device
+    pub device: Option<String>,
+
+    /// Printing.
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  filter-ctl status
+  filter-ctl status eth0
+  filter-ctl status --output json | jq '.interfaces[].packets.rejected'";
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// If maps or state cannot be read, or the device is not attached.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let (mut reports, orphans) = inspect(&Places::from_environment())?;
+    if let Some(device) = &arguments.device {
+        reports.retain(|report| report.entry.attachment.device == *device);
+        if reports.is_empty() {
+            return Err(Failure::new(Exit::NotFound, format!("{device} is not attached")));
+        }
+    }
+    match arguments.output.output {
+        Output::Json => output::print_json(&json!({
+            "interfaces": reports.iter().map(to_json).collect::<Vec<_>>(),
+            "without_state": orphans,
+        })),
+        Output::Table => {
+            if reports.is_empty() {
+                output::print("no device is attached\n");
+            }
+            for (number, report) in reports.iter().enumerate() {
+                output::print(&format!("{}{}", if number == 0 { "" } else { "\n" }, describe(report)));
+            }
+            for orphan in orphans {
+                output::note(&format!(
+                    "programs whose state is lost enforce on a device (network namespace-index {orphan}); `detach` takes them off"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A policy in one line.
+pub(super) fn policy_line(entry: &Entry) -> String {
+    let rules = &entry.rules;
+    let groups = if rules.groups.is_empty() { "no security group".into() } else { rules.groups.join(", ") };
+    format!(
+        "generation {}; {groups} ({} ingress, {} egress rules); {} ({}, {}); from {}",
+        entry.attachment.generation,
+        rules.group_rules[0],
+        rules.group_rules[1],
+        rules.network_acl,
+        rules.network_acl_rules[0],
+        rules.network_acl_rules[1],
+        entry.document.display()
+    )
+}
+
+/// Its flow log in one line.
+pub(super) fn log_line(entry: &Entry) -> String {
+    match entry.attachment.interval {
+        Some(seconds) => format!("flows every {seconds} s; `filter-ctl flows` prints them"),
+        None => "none: no flow log covers it, and it was attached without --log".into(),
+    }
+}
+
+fn describe(report: &Report) -> String {
+    let Report { entry, condition, usage, counters, .. } = report;
+    let attachment = &entry.attachment;
+    let side = match attachment.side {
+        Side::Workload => "workload",
+        Side::Host => "host",
+    };
+    let place = if report.here { "" } else { ", in another network namespace" };
+    let mut text = format!(
+        "{}  {}  side {side}  {}{place}\n",
+        attachment.device,
+        attachment.interface.id,
+        condition.name()
+    );
+    let mut line = |name: &str, value: &str| text += &format!("  {name:<12} {value}\n");
+    line(
+        "hooks",
+        &format!(
+            "receive {}, send {} ({})",
+            hooks::name(attachment.receive),
+            hooks::name(attachment.send),
+            attachment.reason
+        ),
+    );
+    if !report.foreign.is_empty() {
+        line("others", &format!("behind ours: {}", report.foreign.join(", ")));
+    }
+    line("policy", &policy_line(entry));
+    match report.generation {
+        None => line("", "no policy is in force: everything is dropped; apply the document again"),
+        Some(generation) if generation != attachment.generation => {
+            line("", &format!("generation {generation} is in force: an apply was killed; apply again"));
+        }
+        Some(_) => {}
+    }
+    line("connections", &format!("{} of {} allowed", usage.connections, allowed(entry)));
+    line("flow log", &log_line(entry));
+    let totals = [Category::Accepted, Category::Rejected].map(|category| sum(report, category));
+    line("accepted", &format!("{} packets, {} bytes", totals[0].0, totals[0].1));
+    line("rejected", &format!("{} packets, {} bytes", totals[1].0, totals[1].1));
+    let lost: u64 = counters.lost_packets.iter().sum();
+    if lost != 0 {
+        let records: u64 = counters.lost_records.iter().sum();
+        line("lost", &format!("{lost} packets and {records} records missing in the flow log"));
+    }
+    let rows = rows(report);
+    if !rows.is_empty() {
+        let header = ["  REASON", "VERDICT", "IN PACKETS", "IN BYTES", "OUT PACKETS", "OUT BYTES"];
+        text += "\n";
+        text += &output::table(header, &[2, 3, 4, 5], &rows);
+    }
+    text
+}
+
+fn allowed(entry: &Entry) -> u64 {
+    let table = CONNECTIONS as u64;
+    entry.allowance.map_or(table, |allowance| u64::from(allowance).min(table))
+}
+
+fn rows(report: &Report) -> Vec<[String; 6]> {
+    let counters = &report.counters;
+    let (inward, outward) = (Direction::Ingress.index(), Direction::Egress.index());
+    Reason::ALL
+        .iter()
+        .map(|reason| (reason, *reason as usize))
+        .filter(|(_, index)| counters.packets[inward][*index] + counters.packets[outward][*index] != 0)
+        .map(|(reason, index)| {
+            [
+                format!("  {}", reason.name()),
+                category_name(reason.category()).to_owned(),
+                counters.packets[inward][index].to_string(),
+                counters.bytes[inward][index].to_string(),
+                counters.packets[outward][index].to_string(),
+                counters.bytes[outward][index].to_string(),
+            ]
+        })
+        .collect()
+}
+
+/// Packets and bytes of a category, both directions.
+fn sum(report: &Report, category: Category) -> (u64, u64) {
+    let counters = &report.counters;
+    let of = |table: &[[u64; Reason::COUNT]; 2]| {
+        let reasons = Reason::ALL.iter().filter(|reason| reason.category() == category);
+        reasons.map(|reason| table[0][*reason as usize] + table[1][*reason as usize]).sum()
+    };
+    (of(&counters.packets), of(&counters.bytes))
+}
+
+const fn category_name(category: Category) -> &'static str {
+    match category {
+        Category::Accepted => "accepted",
+        Category::Rejected => "rejected",
+        Category::NeverFiltered => "never-filtered",
+        Category::Exempt => "exempt",
+        Category::Unparsable => "unparsable",
+    }
+}
+
+fn to_json(report: &Report) -> Value {
+    let Report { entry, condition, generation, usage, counters, here, foreign } = report;
+    let reasons: Vec<_> = Reason::ALL
+        .iter()
+        .map(|reason| {
+            let index = *reason as usize;
+            let direction = |table: &[[u64; Reason::COUNT]; 2]| {
+                json!({ "ingress": table[0][index], "egress": table[1][index] })
+            };
+            json!({
+                "reason": reason.name(),
+                "verdict": category_name(reason.category()),
+                "packets": direction(&counters.packets),
+                "bytes": direction(&counters.bytes),
+            })
+        })
+        .collect();
+    let packets = |category| sum(report, category).0;
+    json!({
+        "attachment": entry,
+        "enforcing": *condition == Condition::Enforcing,
+        "condition": condition,
+        "generation_in_force": generation,
+        "in_this_network_namespace": here,
+        "foreign_programs": foreign,
+        "connections": { "used": usage.connections, "allowed": allowed(entry) },
+        "packets": {
+            "accepted": packets(Category::Accepted),
+            "rejected": packets(Category::Rejected),
+            "never_filtered": packets(Category::NeverFiltered),
+            "exempt": packets(Category::Exempt),
+            "unparsable": packets(Category::Unparsable),
+        },
+        "reasons": reasons,
+        "lost": {
+            "packets": { "ingress": counters.lost_packets[0], "egress": counters.lost_packets[1] },
+            "bytes": { "ingress": counters.lost_bytes[0], "egress": counters.lost_bytes[1] },
+            "records": { "ingress": counters.lost_records[0], "egress": counters.lost_records[1] },
+        },
+    })
+}

@@ -1,0 +1,139 @@
+//! `apply`: new rules for attached interfaces, all or none.
+
+use std::path::Path;
+
+use super::{
+    Session,
+    error::Error,
+    host::Host,
+    journal::{self, Entry, HostFacts, Rules},
+    places::Places,
+    policy::{self, Prepared},
+};
+use crate::{compile::Compiled, policy::EffectivePolicy};
+
+/// An attached interface and the policy that it shall have.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The attachment as it is.
+    pub entry: Entry,
+    /// The new policy.
+    pub policy: EffectivePolicy,
+    /// The same, compiled.
+    pub compiled: Compiled,
+}
+
+/// What happens, or would happen, to an interface.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// The attachment as it was.
+    pub before: Entry,
+    /// The attachment as it is now; in a dry run its generation is the old one.
+    pub after: Entry,
+    /// Whether other rules enforce now.
+    pub changed: bool,
+}
+
+/// Says what `apply` would do.
+///
+/// # Errors
+///
+/// If the maps cannot be read.
+pub fn dry_run(places: &Places, wanted: &[Wanted], document: &Path) -> Result<Vec<Applied>, Error> {
+    let host = Host::open_in(places)?;
+    wanted
+        .iter()
+        .map(|wanted| {
+            let changed = differs(&host, wanted)?;
+            let after = updated(wanted, document, changed.then_some(0), wanted.entry.applied_at);
+            let mut after = after;
+            after.attachment.generation = wanted.entry.attachment.generation;
+            Ok(Applied { before: wanted.entry.clone(), after, changed })
+        })
+        .collect()
+}
+
+impl Session {
+    /// Gives the interfaces their new policies. All blocks are made before the first is put into
+    /// force; should the kernel then refuse one, the earlier ones are put back.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses; the old policies are in force then.
+    pub fn apply(&self, wanted: &[Wanted], document: &Path) -> Result<Vec<Applied>, Error> {
+        let host = Host::open_in(&self.places)?;
+        let mut changed = Vec::with_capacity(wanted.len());
+        for wanted in wanted {
+            changed.push(differs(&host, wanted)?);
+        }
+        let clock = host.clock()?;
+        let mut generation = 0;
+        if changed.contains(&true) {
+            // One number for all that change together.
+            let known = journal::entries(&self.places)?;
+            let known = known.iter().map(|entry| entry.attachment.generation).max().unwrap_or(0);
+            generation = HostFacts::next_generation(&self.places, known)?;
+        }
+        let mut prepared = Vec::new();
+        for (wanted, _) in wanted.iter().zip(&changed).filter(|(_, changed)| **changed) {
+            prepared
+                .push((wanted.entry.attachment.slot, Prepared::new(&wanted.compiled, &clock, generation)?));
+        }
+        commit_all(&host, &prepared)?;
+
+        let now = clock.unix_nanos / 1_000_000_000;
+        let mut applied = Vec::with_capacity(wanted.len());
+        for (wanted, changed) in wanted.iter().zip(changed) {
+            let after = updated(wanted, document, changed.then_some(generation), now);
+            // Names and paths may change where no rule does.
+            if after != wanted.entry {
+                after.save(&self.places)?;
+            }
+            applied.push(Applied { before: wanted.entry.clone(), after, changed });
+        }
+        Ok(applied)
+    }
+}
+
+/// Puts policies into force one after the other; puts the earlier ones back if one fails.
+fn commit_all(host: &Host, prepared: &[(u32, Prepared)]) -> Result<(), Error> {
+    let mut before = Vec::new();
+    for (slot, new) in prepared {
+        let old = policy::in_force(host, *slot)?;
+        if let Err(error) = new.commit(host, *slot) {
+            before.push((*slot, old));
+            for (slot, old) in before.into_iter().rev() {
+                if let Some(old) = old {
+                    old.commit(host, slot)?;
+                }
+            }
+            return Err(error);
+        }
+        before.push((*slot, old));
+    }
+    Ok(())
+}
+
+/// Whether other rules would enforce. Where the kernel's generation is not the one that the state
+/// knows, a command was killed between the two, and what enforces is not known.
+fn differs(host: &Host, wanted: &Wanted) -> Result<bool, Error> {
+    let attachment = &wanted.entry.attachment;
+    let in_force = policy::in_force(host, attachment.slot)?;
+    let known = in_force.is_some_and(|policy| policy.generation() == attachment.generation);
+    Ok(!known || attachment.fingerprint != wanted.compiled.fingerprint)
+}
+
+fn updated(wanted: &Wanted, document: &Path, generation: Option<u32>, now: u64) -> Entry {
+    let mut entry = wanted.entry.clone();
+    entry.attachment.interface = wanted.policy.interface.clone();
+    entry.document = document.to_owned();
+    entry.rules = Rules::of(&wanted.policy, &wanted.compiled);
+    entry.allowance = wanted.policy.allowance;
+    if let Some(generation) = generation {
+        entry.attachment.generation = generation;
+        entry.attachment.fingerprint = wanted.compiled.fingerprint;
+        entry.attachment.interval = wanted.policy.flow_log_interval;
+        entry.applied_at = now;
+    }
+    entry
+}

@@ -1,0 +1,70 @@
+//! `detach`: off the device, out of the maps, and with the last one out of bpffs.
+
+use super::{
+    Session,
+    device::{self, Device},
+    error::Error,
+    journal::{self, Entry},
+    pins,
+};
+
+/// What was taken off.
+#[derive(Clone, Debug)]
+pub struct Detached {
+    /// The attachment that was; `None` if its state was lost.
+    pub entry: Option<Entry>,
+    /// Remarks.
+    pub notes: Vec<String>,
+    /// Whether it was the last one, so that nothing of ours is left in bpffs.
+    pub last: bool,
+}
+
+impl Session {
+    /// Takes a device off.
+    ///
+    /// # Errors
+    ///
+    /// If it is not attached, or the kernel refuses.
+    pub fn detach(&self, name: &str) -> Result<Detached, Error> {
+        let netns = device::current_netns()?;
+        let found = match Device::find(name) {
+            Ok(device) => Some(device),
+            Err(Error::NoDevice { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let key = found.as_ref().map(|device| journal::key(device.netns, device.ifindex));
+        let entries = self.entries()?;
+        let is_meant = |entry: &&Entry| match &key {
+            Some(key) => entry.key() == *key,
+            None => entry.attachment.netns == netns && entry.attachment.device == name,
+        };
+        let (entry, notes) = match (entries.iter().find(is_meant), &key) {
+            (Some(entry), _) => (Some(entry.clone()), self.take_down(entry)?),
+            // What was asked for was done while things were set straight.
+            (None, _) if self.removed.iter().any(|entry| is_meant(&entry)) => {
+                (self.removed.iter().find(is_meant).cloned(), Vec::new())
+            }
+            (None, Some(key)) if pins::attached(&self.places, key).exists() => {
+                for folder in pins::folders(&self.places)?.iter().filter(|folder| folder.key == *key) {
+                    self.remove_orphan(folder)?;
+                }
+                (None, vec!["its state was lost; its programs were taken off".to_owned()])
+            }
+            _ => return Err(not_attached(name, found.is_some(), &entries)),
+        };
+        self.clean_up_if_last()?;
+        let last = self.entries()?.is_empty();
+        Ok(Detached { entry, notes, last })
+    }
+}
+
+fn not_attached(name: &str, exists: bool, entries: &[Entry]) -> Error {
+    let elsewhere = entries.iter().any(|entry| entry.attachment.device == name);
+    let hint = if elsewhere {
+        format!("; a {name} of another network namespace is: enter it with `nsenter --net=/run/netns/NAME`")
+    } else {
+        String::new()
+    };
+    let device = name.to_owned();
+    if exists { Error::NotAttached { device, hint } } else { Error::NoDevice { device, hint } }
+}

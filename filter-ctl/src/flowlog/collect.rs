@@ -1,0 +1,357 @@
+//! Emptying the ring into the spool, and sweeping the tables into the ring.
+
+use std::{os::fd::OwnedFd, thread, time::Duration};
+
+use filter_common::{
+    abi::{RING_BYTES, sweep_flags},
+    record::FlowRecord,
+};
+
+use super::{
+    Error, Folder, Record, Result, Source,
+    lock::Lock,
+    losses::Losses,
+    resolve::Resolver,
+    source::{SLOTS, SweepRequest},
+    spool::{Reader, Spool},
+};
+
+/// Slots that one run of the sweeping program goes through. A connection can have two records, of
+/// 88 bytes in the ring each: a run fills a third of it at most and leaves room for the traffic.
+const CHUNK: u32 = 16 << 10;
+
+/// Records that the ring can hold. A drain stops after as many: it has then taken all that was
+/// there when it began, however fast new ones come.
+const RING_RECORDS: usize = RING_BYTES as usize / (size_of::<FlowRecord>() + 8);
+
+/// Runs over the same slots without any progress before a sweep gives up on them.
+const STALLS: u32 = 50;
+
+/// How long a detach waits for a reader that does not follow the log.
+const DETACH_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The one that drains the ring: it holds the lock.
+pub struct Collector<'a> {
+    source: &'a mut dyn Source,
+    spool: Spool,
+    resolver: Resolver,
+    losses: Losses,
+    /// Last, so that it is given back when all else is closed.
+    lock: Lock,
+}
+
+/// Someone who wants to see records as they are kept.
+pub type Observer<'a> = &'a mut dyn FnMut(&[Record]);
+
+impl<'a> Collector<'a> {
+    /// Begins to read under a lock.
+    pub fn open(folder: &Folder, lock: Lock, source: &'a mut dyn Source) -> Result<Self> {
+        source.begin()?;
+        Ok(Self {
+            source,
+            spool: Spool::open(&folder.spool(), folder.limits)?,
+            resolver: Resolver::default(),
+            losses: Losses::open(folder.losses())?,
+            lock,
+        })
+    }
+
+    /// The spool.
+    #[must_use]
+    pub const fn spool(&self) -> &Spool {
+        &self.spool
+    }
+
+    /// Says that this goes on until somebody stops it; returns what becomes readable when the ring
+    /// does.
+    pub(super) fn follow(&mut self) -> Result<Option<OwnedFd>> {
+        self.lock.follow()?;
+        self.source.readable()
+    }
+
+    /// Everything that is in the spool now. It can be read after the lock is given back.
+    pub fn reader(&self) -> Result<Reader> {
+        self.spool.reader()
+    }
+
+    /// Moves what is in the ring to the spool, and tells what was lost. Returns the number of
+    /// records.
+    ///
+    /// A record leaves the ring only after it is written to the spool. If this process is killed
+    /// in between, the next one finds it in the ring again: then it is in the spool twice, at
+    /// worst, but never lost.
+    pub fn drain(&mut self, observer: Observer<'_>) -> Result<usize> {
+        let taken = self.take(observer)?;
+        self.tell_losses(observer)?;
+        Ok(taken)
+    }
+
+    /// Hands over counts and drains them, until every slot of the tables was asked.
+    ///
+    /// `slot` names the interface, or all of them; `flags` are those of
+    /// [`filter_common::abi::sweep_flags`].
+    pub fn sweep(&mut self, slot: Option<u32>, flags: u32, observer: Observer<'_>) -> Result<usize> {
+        // First what waits: it is older, and the sweep needs the room.
+        let mut taken = self.take(observer)?;
+        let mut stalls = 0;
+        let mut first = 0;
+        while first < SLOTS {
+            let count = CHUNK.min(SLOTS - first);
+            let swept = self.source.sweep(SweepRequest { first, count, slot, flags })?;
+            let drained = self.take(observer)?;
+            taken += drained;
+            let stalled = swept.deferred > 0 && swept.records == 0 && drained == 0;
+            stalls = if stalled { stalls + 1 } else { 0 };
+            if stalls > STALLS {
+                log::warn!(
+                    "the ring takes no records: the counts of {} flows stay in their table",
+                    swept.deferred
+                );
+            }
+            if swept.deferred == 0 || stalls > STALLS {
+                first += count;
+            }
+        }
+        self.tell_losses(observer)?;
+        Ok(taken)
+    }
+
+    /// [`Collector::drain`] without the losses.
+    pub(super) fn take(&mut self, observer: Observer<'_>) -> Result<usize> {
+        let Self { source, spool, resolver, .. } = self;
+        resolver.learn(source.attachments()?);
+        let clock = source.clock()?;
+        let mut records = Vec::new();
+        source.take(RING_RECORDS, &mut |batch| {
+            records.clear();
+            records.extend(batch.iter().map(|record| resolver.resolve(record, &clock)));
+            spool.append(&records)?;
+            observer(&records);
+            Ok(())
+        })
+    }
+
+    fn tell_losses(&mut self, observer: Observer<'_>) -> Result<()> {
+        let now = self.source.clock()?.unix_nanos / 1_000_000_000;
+        let mut records = Vec::new();
+        // Also those that were detached since: what they lost last is told here, too.
+        for attachment in self.resolver.latest() {
+            records.extend(self.losses.tell(attachment, self.source.lost(attachment.slot)?, now));
+        }
+        if !records.is_empty() {
+            self.spool.append(&records)?;
+            observer(&records);
+        }
+        self.losses.save()
+    }
+}
+
+/// Moves everything that the kernel still counts for an interface to the spool and frees its slots
+/// of the tables: the last step before it is detached, when its programs no longer run and its
+/// policy, by which the tables are swept, still stands.
+///
+/// Where a reader follows the log, the counts are handed to the ring and that reader keeps them;
+/// it remembers the interface for as long as it runs.
+pub fn hand_over(source: &mut dyn Source, folder: &Folder, slot: u32) -> Result<()> {
+    // First all counts, then all slots: with a slot its counts go to the losses if the ring is full.
+    let (counts, slots) = (sweep_flags::OPEN_INTERVAL, sweep_flags::OPEN_INTERVAL | sweep_flags::FORGET);
+    match Lock::acquire(&folder.lock(), DETACH_PATIENCE, |holder| !holder.follows) {
+        Ok(lock) => {
+            let mut collector = Collector::open(folder, lock, source)?;
+            collector.sweep(Some(slot), counts, &mut |_| {})?;
+            collector.sweep(Some(slot), slots, &mut |_| {})?;
+            collector.losses.forget(slot);
+            collector.losses.save()
+        }
+        Err(Error::Busy(holder)) => {
+            log::info!("{holder} reads the flow log: it gets the last records");
+            let counted = sweep_for_another(source, slot, counts);
+            sweep_for_another(source, slot, slots).and(counted)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Sweeps into a ring that another process drains.
+fn sweep_for_another(source: &mut dyn Source, slot: u32, flags: u32) -> Result<()> {
+    let mut stalls = 0;
+    let mut first = 0;
+    while first < SLOTS {
+        let count = CHUNK.min(SLOTS - first);
+        let swept = source.sweep(SweepRequest { first, count, slot: Some(slot), flags })?;
+        stalls = if swept.deferred > 0 && swept.records == 0 { stalls + 1 } else { 0 };
+        if stalls > STALLS {
+            return Err(Error::Kernel {
+                action: "hand over the last flow records",
+                source: "the ring is full and the process that reads it takes none".into(),
+            });
+        }
+        if swept.deferred == 0 {
+            first += count;
+        } else {
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flowlog::{
+        fake::{Fake, attachment, record},
+        source::Lost,
+    };
+
+    type TestResult<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+    struct Place {
+        _folder: tempfile::TempDir,
+        folder: Folder,
+    }
+
+    impl Place {
+        fn new() -> TestResult<Self> {
+            let place = tempfile::tempdir()?;
+            Ok(Self { folder: Folder::new(place.path()), _folder: place })
+        }
+
+        fn collector<'a>(&self, fake: &'a mut Fake) -> Result<Collector<'a>> {
+            let lock = Lock::acquire(&self.folder.lock(), Duration::ZERO, |_| false)?;
+            Collector::open(&self.folder, lock, fake)
+        }
+
+        fn kept(&self) -> Result<Vec<Record>> {
+            Spool::open(&self.folder.spool(), self.folder.limits)?.reader()?.collect()
+        }
+    }
+
+    fn numbered(slot: u16, packets: u64) -> FlowRecord {
+        FlowRecord { packets, ..record(slot) }
+    }
+
+    fn packets(records: &[Record]) -> Vec<u64> {
+        records.iter().map(|record| record.content.packets()).collect()
+    }
+
+    #[test]
+    fn a_drain_keeps_all_in_order() -> TestResult {
+        let place = Place::new()?;
+        let mut fake = Fake { ring: (1..=8).map(|n| numbered(n as u16 % 2, n)).collect(), ..Fake::default() };
+        let mut seen = Vec::new();
+        let taken = place.collector(&mut fake)?.drain(&mut |batch| seen.extend_from_slice(batch))?;
+        assert_eq!(taken, 8);
+        assert!(fake.ring.is_empty());
+        assert_eq!(packets(&seen), (1..=8).collect::<Vec<_>>());
+        assert_eq!(place.kept()?, seen);
+        assert_eq!(seen[0].interface_id.as_deref(), Some("eni-0a2"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_kept_stays_in_the_ring() -> TestResult {
+        let place = Place::new()?;
+        let mut fake = Fake { ring: (1..=8).map(|n| numbered(0, n)).collect(), ..Fake::default() };
+        let full = |_: &[FlowRecord]| Err(Error::Output(std::io::ErrorKind::StorageFull.into()));
+        assert!(fake.take(8, &mut { full }).is_err());
+        assert_eq!(fake.ring.len(), 8);
+        place.collector(&mut fake)?.drain(&mut |_| {})?;
+        assert_eq!(place.kept()?.len(), 8);
+        Ok(())
+    }
+
+    #[test]
+    fn a_sweep_hands_over_more_than_the_ring_holds() -> TestResult {
+        let place = Place::new()?;
+        // 40 flows in one chunk, 10 in the last one; the ring holds 8.
+        let places = (0..40).chain(SLOTS - 10..SLOTS);
+        let table = places.zip(1..).map(|(place, n)| (place, numbered(0, n))).collect();
+        let mut fake = Fake { table, ..Fake::default() };
+        let taken = place.collector(&mut fake)?.sweep(None, sweep_flags::OPEN_INTERVAL, &mut |_| {})?;
+        assert_eq!(taken, 50);
+        assert_eq!(packets(&place.kept()?), (1..=50).collect::<Vec<_>>());
+        assert!(fake.sweeps.iter().all(|sweep| sweep.count <= 65_536));
+        let covered: u32 = fake.sweeps.chunk_by(|a, b| a.first == b.first).map(|same| same[0].count).sum();
+        assert_eq!(covered, SLOTS, "every slot of both tables is asked");
+        Ok(())
+    }
+
+    #[test]
+    fn a_ring_that_takes_nothing_ends_the_sweep() -> TestResult {
+        let place = Place::new()?;
+        let mut fake = Fake { table: vec![(5, record(0))], room: 0, ..Fake::default() };
+        let taken = place.collector(&mut fake)?.sweep(None, sweep_flags::OPEN_INTERVAL, &mut |_| {})?;
+        assert_eq!(taken, 0);
+        assert_eq!(fake.table.len(), 1, "the counts stay where they are");
+        Ok(())
+    }
+
+    #[test]
+    fn losses_become_skipdata_records_once() -> TestResult {
+        let place = Place::new()?;
+        let lost = Lost { packets: [40, 0], bytes: [4000, 0], records: [3, 0] };
+        let mut fake = Fake { lost, ..Fake::default() };
+        place.collector(&mut fake)?.drain(&mut |_| {})?;
+        place.collector(&mut fake)?.drain(&mut |_| {})?;
+        let kept = place.kept()?;
+        assert_eq!(kept.len(), 1);
+        assert_eq!(kept[0].content.status(), "SKIPDATA");
+        assert_eq!(kept[0].interface_id.as_deref(), Some("eni-0a1"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_detach_hands_over_the_interfaces_counts_and_no_other_ones() -> TestResult {
+        let place = Place::new()?;
+        let table = vec![(5, numbered(0, 1)), (6, numbered(1, 2)), (SLOTS - 1, numbered(0, 3))];
+        let mut fake = Fake { table, ..Fake::default() };
+        hand_over(&mut fake, &place.folder, 0)?;
+        assert_eq!(packets(&place.kept()?), [1, 3]);
+        assert_eq!(fake.table.len(), 1);
+        let forgetting = |sweep: &SweepRequest| sweep.flags & sweep_flags::FORGET != 0;
+        let slots =
+            fake.sweeps.iter().filter(|sweep| forgetting(sweep)).map(|sweep| sweep.count).sum::<u32>();
+        assert_eq!(slots, SLOTS, "every slot is asked to forget the interface");
+        Ok(())
+    }
+
+    #[test]
+    fn a_detach_hands_over_more_than_the_ring_holds_before_any_slot_is_freed() -> TestResult {
+        let place = Place::new()?;
+        let mut fake = Fake { table: (0..40).map(|n| (n, record(0))).collect(), ..Fake::default() };
+        hand_over(&mut fake, &place.folder, 0)?;
+        assert_eq!(place.kept()?.len(), 40);
+        assert_eq!(fake.lost, Lost::default());
+        Ok(())
+    }
+
+    #[test]
+    fn a_follower_keeps_the_last_records_of_a_detached_interface() -> TestResult {
+        let place = Place::new()?;
+        let mut fake = Fake { table: vec![(5, numbered(0, 7))], ..Fake::default() };
+        let mut follower = place.collector(&mut fake)?;
+        follower.drain(&mut |_| {})?;
+        follower.follow()?;
+
+        // Another process's view of the same kernel.
+        let mut detaching = Fake::default();
+        hand_over(&mut detaching, &place.folder, 0)?;
+        assert!(detaching.sweeps.iter().all(|sweep| sweep.slot == Some(0)));
+        assert_eq!(detaching.begun, 0, "it does not touch the ring");
+
+        follower.source.sweep(SweepRequest {
+            first: 0,
+            count: SLOTS,
+            slot: Some(0),
+            flags: sweep_flags::OPEN_INTERVAL,
+        })?;
+        follower.resolver.learn(vec![attachment(1, "eni-0a2")]);
+        follower.drain(&mut |_| {})?;
+        drop(follower);
+
+        let kept = place.kept()?;
+        assert_eq!(packets(&kept), [7]);
+        assert_eq!(kept[0].interface_id.as_deref(), Some("eni-0a1"));
+        Ok(())
+    }
+}

@@ -1,0 +1,200 @@
+//! From the kernel's record, which knows slots and stamps, to one that knows names and times.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use filter_common::{Direction, address::Family, record::FlowRecord, verdict::Reason};
+
+use super::record::{Content, Flow, Loss, Record};
+use crate::{clock::Clock, policy::Interface, state::Attachment};
+
+/// Which interface stood behind a slot, and when.
+///
+/// It remembers the interfaces that were detached since it was made: a reader that follows the
+/// log finds their last records in the ring after they are gone.
+#[derive(Clone, Debug, Default)]
+pub struct Resolver {
+    /// By slot, in the order of their attachment.
+    slots: HashMap<u32, Vec<Attachment>>,
+}
+
+impl Resolver {
+    /// Learns what is attached now.
+    pub fn learn(&mut self, attachments: Vec<Attachment>) {
+        for attachment in attachments {
+            let known = self.slots.entry(attachment.slot).or_default();
+            match known.iter_mut().find(|known| same(known, &attachment)) {
+                Some(known) => *known = attachment,
+                None => known.push(attachment),
+            }
+        }
+    }
+
+    /// The interface that has each slot, or had it last.
+    pub fn latest(&self) -> impl Iterator<Item = &Attachment> {
+        self.slots.values().filter_map(|known| known.last())
+    }
+
+    /// The interface that had a slot at a time. A record that seems older than every attachment
+    /// that is known goes to the oldest one: a step of the clock can make it seem so.
+    fn at(&self, slot: u32, unix_seconds: u64) -> Option<&Attachment> {
+        let known = self.slots.get(&slot)?;
+        known.iter().rev().find(|known| known.attached_at <= unix_seconds).or_else(|| known.first())
+    }
+
+    /// Resolves a record.
+    #[must_use]
+    pub fn resolve(&self, record: &FlowRecord, clock: &Clock) -> Record {
+        let (start, end) = (clock.unix_seconds(record.first), clock.unix_seconds(record.last));
+        let attachment = self.at(u32::from(record.slot), end);
+        let direction =
+            if record.direction == Direction::Ingress as u8 { Direction::Ingress } else { Direction::Egress };
+        let flow = flow(record, attachment);
+        // What cannot be read still counts: as a loss.
+        let loss = Loss { packets: record.packets, bytes: record.bytes, records: 1 };
+        Record {
+            direction: Some(direction),
+            // Two CPUs' stamps can differ by a tick.
+            end: end.max(start),
+            start,
+            content: flow.map_or(Content::Lost(loss), Content::Flow),
+            ..blank(attachment)
+        }
+    }
+}
+
+/// A record about an interface that says nothing yet.
+#[must_use]
+pub(super) fn blank(attachment: Option<&Attachment>) -> Record {
+    let name = |name: fn(&Interface) -> &String| attachment.map(|known| name(&known.interface).clone());
+    Record {
+        interface_id: name(|interface| &interface.id),
+        account_id: name(|interface| &interface.account_id),
+        vpc_id: name(|interface| &interface.vpc_id),
+        subnet_id: name(|interface| &interface.subnet_id),
+        direction: None,
+        start: 0,
+        end: 0,
+        content: Content::Idle,
+    }
+}
+
+/// Whether two descriptions are of the same attachment.
+fn same(one: &Attachment, other: &Attachment) -> bool {
+    one.attached_at == other.attached_at && one.interface.id == other.interface.id
+}
+
+/// The flow in a record; `None` if its family or its reason are none that we know.
+fn flow(record: &FlowRecord, attachment: Option<&Attachment>) -> Option<Flow> {
+    let family = match record.family {
+        4 => Family::V4,
+        6 => Family::V6,
+        _ => return None,
+    };
+    let local = record.local.to_ip(family);
+    Some(Flow {
+        local,
+        shown: attachment.map_or(local, |known| shown(local, &known.interface)),
+        remote: record.remote.to_ip(family),
+        local_port: record.local_port,
+        remote_port: record.remote_port,
+        protocol: record.protocol,
+        packets: record.packets,
+        bytes: record.bytes,
+        tcp_flags: record.tcp_flags,
+        reason: Reason::from_number(record.reason)?,
+        interval: record.interval,
+        interval_seconds: attachment.and_then(|known| known.interval),
+        generation: record.generation,
+    })
+}
+
+/// The local address that a flow log shows.
+///
+/// VPC guide, `flow-log-records`: *srcaddr* of outgoing traffic and *dstaddr* of incoming traffic
+/// are "the primary private IPv4 address" of the network interface, whatever the packet had; the
+/// packet's own are *pkt-srcaddr* and *pkt-dstaddr*. IPv6 addresses have no such rank: one of the
+/// interface's is shown as it is.
+fn shown(local: IpAddr, interface: &Interface) -> IpAddr {
+    match local {
+        IpAddr::V4(_) => interface.primary_v4.map_or(local, IpAddr::V4),
+        IpAddr::V6(_) if interface.own.iter().any(|own| own.contains(&local)) => local,
+        IpAddr::V6(_) => interface.primary_v6.map_or(local, IpAddr::V6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flowlog::fake::{CLOCK, attachment, record};
+
+    fn resolve(record: &FlowRecord) -> Record {
+        let mut resolver = Resolver::default();
+        resolver.learn(vec![attachment(3, "eni-0a1")]);
+        resolver.resolve(record, &CLOCK)
+    }
+
+    fn flow_of(record: &Record) -> &Flow {
+        match &record.content {
+            Content::Flow(flow) => flow,
+            other => panic!("no flow: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn semantics_38_the_primary_address_is_shown_and_the_packets_own_is_kept() {
+        let resolved = resolve(&FlowRecord { local: [10, 0, 1, 99].into_address(), ..record(3) });
+        let flow = flow_of(&resolved);
+        assert_eq!(flow.shown.to_string(), "10.0.1.20");
+        assert_eq!(flow.local.to_string(), "10.0.1.99");
+    }
+
+    #[test]
+    fn an_ipv6_address_of_the_interface_is_shown_as_it_is_and_a_foreign_one_as_the_first() {
+        let v6 = |text: &str| match text.parse::<IpAddr>() {
+            Ok(address) => address.into(),
+            Err(error) => panic!("{text}: {error}"),
+        };
+        let with_local = |local| FlowRecord { family: 6, local, remote: v6("2001:db8:9::1"), ..record(3) };
+        let own = resolve(&with_local(v6("2001:db8:1::21")));
+        assert_eq!(flow_of(&own).shown.to_string(), "2001:db8:1::21");
+        let foreign = resolve(&with_local(v6("2001:db8:7::7")));
+        assert_eq!(flow_of(&foreign).shown.to_string(), "2001:db8:1::20");
+        assert_eq!(flow_of(&foreign).local.to_string(), "2001:db8:7::7");
+    }
+
+    #[test]
+    fn a_record_of_an_unknown_slot_is_kept_without_names() {
+        let resolved = resolve(&record(9));
+        assert_eq!(resolved.interface_id, None);
+        assert_eq!(flow_of(&resolved).packets, record(9).packets);
+    }
+
+    #[test]
+    fn a_record_with_an_unknown_reason_counts_as_lost() {
+        let resolved = resolve(&FlowRecord { reason: 250, ..record(3) });
+        let packets = record(3).packets;
+        assert_eq!(resolved.content, Content::Lost(Loss { packets, bytes: record(3).bytes, records: 1 }));
+        assert_eq!(resolved.interface_id.as_deref(), Some("eni-0a1"));
+    }
+
+    #[test]
+    fn a_slots_former_interface_keeps_its_records() {
+        let mut resolver = Resolver::default();
+        let seen = CLOCK.unix_seconds(record(3).last);
+        resolver.learn(vec![Attachment { attached_at: seen - 100, ..attachment(3, "eni-old") }]);
+        resolver.learn(vec![Attachment { attached_at: seen + 5, ..attachment(3, "eni-new") }]);
+        assert_eq!(resolver.resolve(&record(3), &CLOCK).interface_id.as_deref(), Some("eni-old"));
+        let later = FlowRecord { last: CLOCK.stamp(), ..record(3) };
+        assert_eq!(resolver.resolve(&later, &CLOCK).interface_id.as_deref(), Some("eni-new"));
+    }
+
+    trait IntoAddress {
+        fn into_address(self) -> filter_common::address::Address;
+    }
+
+    impl IntoAddress for [u8; 4] {
+        fn into_address(self) -> filter_common::address::Address {
+            IpAddr::from(self).into()
+        }
+    }
+}

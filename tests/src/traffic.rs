@@ -1,0 +1,177 @@
+//! Probes: one question to the network each, and what came of it.
+
+use std::{
+    io::{self, ErrorKind},
+    net::{IpAddr, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use socket2::{Domain, Socket, Type};
+
+use crate::netns::Namespace;
+
+/// How long to wait for what shall come. Generous: the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long to wait for what shall not come: less than the second after which a SYN is repeated.
+pub const SILENCE: Duration = Duration::from_millis(600);
+
+/// What came of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The other end answered.
+    Answered,
+    /// The other end has nobody there (RST, port unreachable): the packets passed the filter.
+    Refused,
+    /// Nothing came back.
+    Silent,
+}
+
+/// Opens a TCP connection from an address of the namespace.
+///
+/// # Errors
+///
+/// Refused, timed out, unreachable.
+pub fn connect(
+    from: &Namespace,
+    source: IpAddr,
+    to: SocketAddr,
+    patience: Duration,
+) -> io::Result<TcpStream> {
+    from.run(|| {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+        socket.connect_timeout(&to.into(), patience)?;
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    })
+}
+
+/// Tries to open a TCP connection: one SYN if nothing answers.
+///
+/// # Panics
+///
+/// When the attempt fails in another way than being refused or ignored.
+#[must_use]
+pub fn tcp(from: &Namespace, source: IpAddr, to: SocketAddr, patience: Duration) -> Outcome {
+    outcome(connect(from, source, to, patience).map(drop))
+}
+
+/// Sends one UDP datagram and waits for its echo.
+///
+/// # Panics
+///
+/// When the attempt fails in another way than being refused or ignored.
+#[must_use]
+pub fn udp(from: &Namespace, source: IpAddr, to: SocketAddr, patience: Duration) -> Outcome {
+    outcome(from.run(|| {
+        let socket = Socket::new(Domain::for_address(to), Type::DGRAM, None)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+        socket.connect(&to.into())?;
+        socket.set_read_timeout(Some(patience))?;
+        let socket = std::net::UdpSocket::from(socket);
+        match socket.send(b"are you there?") {
+            // A drop on the way out of this very host is told to the sender.
+            Err(error) if is_local_drop(&error) => {}
+            other => drop(other?),
+        }
+        socket.recv(&mut [0; 64]).map(drop)
+    }))
+}
+
+/// Whether the error says that the filter on this host's own way out dropped the packet.
+#[must_use]
+pub fn is_local_drop(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::PermissionDenied || error.raw_os_error() == Some(libc::ENOBUFS)
+}
+
+fn outcome(result: io::Result<()>) -> Outcome {
+    match result.map_err(|error| (error.kind(), error)) {
+        Ok(()) => Outcome::Answered,
+        Err((ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset, _)) => Outcome::Refused,
+        Err((ErrorKind::TimedOut | ErrorKind::WouldBlock, _)) => Outcome::Silent,
+        Err((_, error)) => panic!("a probe failed: {error}"),
+    }
+}
+
+/// Asserts that a TCP connection can be opened, or that nothing answers.
+///
+/// # Panics
+///
+/// When it is otherwise.
+#[track_caller]
+pub fn assert_tcp(from: &Namespace, source: IpAddr, to: SocketAddr, expected: Outcome) {
+    let found = tcp(from, source, to, patience(expected));
+    assert!(found == expected, "TCP {source} > {to}: {found:?} instead of {expected:?}");
+}
+
+/// Asserts that a UDP datagram is echoed, or that nothing answers.
+///
+/// # Panics
+///
+/// When it is otherwise.
+#[track_caller]
+pub fn assert_udp(from: &Namespace, source: IpAddr, to: SocketAddr, expected: Outcome) {
+    let found = udp(from, source, to, patience(expected));
+    assert!(found == expected, "UDP {source} > {to}: {found:?} instead of {expected:?}");
+}
+
+fn patience(expected: Outcome) -> Duration {
+    if expected == Outcome::Silent { SILENCE } else { PATIENCE }
+}
+
+/// What the kernel knows about a connection (`TCP_INFO`): segments as they are on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segments {
+    /// Segments sent, repeated ones included.
+    pub sent: u64,
+    /// Segments received.
+    pub received: u64,
+    /// Segments repeated.
+    pub repeated: u64,
+    /// Segments sent and not yet acknowledged.
+    pub in_flight: u64,
+}
+
+/// Reads `TCP_INFO`.
+///
+/// # Panics
+///
+/// When the kernel refuses.
+#[must_use]
+pub fn segments(stream: &TcpStream) -> Segments {
+    use std::os::fd::AsRawFd;
+
+    // The stable offsets of `struct tcp_info` (linux/tcp.h); libc's binding ends before them.
+    const UNACKED: usize = 24;
+    const TOTAL_RETRANS: usize = 100;
+    const SEGS_OUT: usize = 136;
+    const SEGS_IN: usize = 140;
+
+    let mut info = [0_u8; 256];
+    let mut length = info.len() as libc::socklen_t;
+    // SAFETY: buffer and length outlive the call and belong together.
+    let result = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    assert!(result == 0 && length as usize >= SEGS_IN + 4, "TCP_INFO: {}", io::Error::last_os_error());
+    let field = |offset: usize| {
+        let bytes = info[offset..offset + 4].try_into().expect("four bytes");
+        u64::from(u32::from_ne_bytes(bytes))
+    };
+    Segments {
+        sent: field(SEGS_OUT),
+        received: field(SEGS_IN),
+        repeated: field(TOTAL_RETRANS),
+        in_flight: field(UNACKED),
+    }
+}

@@ -1,0 +1,68 @@
+//! System tools, installed by apt where their program is missing.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::shell::{self, progress};
+
+/// A program and the Debian package that brings it.
+pub(crate) type Tool = (&'static str, &'static str);
+
+/// What the demo starts.
+pub(crate) const DEMO: &[Tool] =
+    &[("ip", "iproute2"), ("nsenter", "util-linux"), ("ping", "iputils-ping"), ("curl", "curl")];
+
+/// What the benchmarks start.
+pub(crate) const BENCH: &[Tool] =
+    &[("ip", "iproute2"), ("nsenter", "util-linux"), ("iperf3", "iperf3"), ("ethtool", "ethtool")];
+
+/// What the tests start.
+pub(crate) const TESTS: &[Tool] = &[
+    ("ip", "iproute2"),
+    ("tc", "iproute2"),
+    ("nsenter", "util-linux"),
+    ("ping", "iputils-ping"),
+    ("curl", "curl"),
+    ("ethtool", "ethtool"),
+    ("iperf3", "iperf3"),
+    ("dig", "bind9-dnsutils"),
+    ("dnsmasq", "dnsmasq-base"),
+];
+
+/// Sees to it that every tool of the list is there.
+pub(crate) fn tools(wanted: &[Tool]) -> Result<()> {
+    let mut packages: Vec<&str> = missing(wanted).map(|(_, package)| package).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let list = packages.join(" ");
+    if shell::find("apt-get").is_none() {
+        bail!("missing tools, and no apt-get to install them: {list} (as Debian calls the packages)");
+    }
+    shell::require_root("setup", &format!("it installs {list}"))?;
+    progress(&format!("installing {list}"));
+    // The package lists may be there and fresh; if not, they are fetched and it is tried again.
+    if !shell::succeeds(&mut install(&packages)) {
+        progress("fetching apt's package lists");
+        shell::run(Command::new("apt-get").args(["-qq", "update"]))?;
+        shell::run(&mut install(&packages))?;
+    }
+    if let Some((program, package)) = missing(wanted).next() {
+        bail!("{package} was installed, but brought no {program}");
+    }
+    Ok(())
+}
+
+fn missing(wanted: &[Tool]) -> impl Iterator<Item = Tool> {
+    wanted.iter().copied().filter(|(program, _)| shell::find(program).is_none())
+}
+
+fn install(packages: &[&str]) -> Command {
+    let mut apt = Command::new("apt-get");
+    apt.env("DEBIAN_FRONTEND", "noninteractive");
+    apt.args(["-qq", "-y", "--no-install-recommends", "install"]).args(packages);
+    apt
+}

@@ -1,0 +1,75 @@
+//! Running one suite: its output is shown as it comes, its closing lines are counted.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::shell;
+
+/// How a suite ended.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Outcome {
+    pub(super) success: bool,
+    pub(super) passed: usize,
+    pub(super) failed: usize,
+    pub(super) ignored: usize,
+    pub(super) time: Duration,
+}
+
+pub(super) fn run(command: &mut Command) -> Result<Outcome> {
+    let start = Instant::now();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start `{}`", shell::describe(command)))?;
+    let mut outcome = Outcome::default();
+    let output = child.stdout.take().context("a test program has no standard output")?;
+    for line in BufReader::new(output).split(b'\n') {
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        println!("{line}");
+        outcome.count(&line);
+    }
+    outcome.success = child.wait()?.success();
+    outcome.time = start.elapsed();
+    Ok(outcome)
+}
+
+impl Outcome {
+    /// Adds up lines like `test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; …`.
+    fn count(&mut self, line: &str) {
+        let Some(counts) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")) else {
+            return;
+        };
+        for count in counts.1.split("; ") {
+            let mut words = count.split(' ');
+            let (Some(Ok(number)), Some(kind)) = (words.next().map(str::parse::<usize>), words.next()) else {
+                continue;
+            };
+            match kind {
+                "passed" => self.passed += number,
+                "failed" => self.failed += number,
+                "ignored" => self.ignored += number,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Outcome;
+
+    #[test]
+    fn closing_lines_are_added_up() {
+        let mut outcome = Outcome::default();
+        outcome.count(
+            "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.01s",
+        );
+        outcome.count("test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out");
+        outcome.count("test parses ... ok");
+        assert_eq!((outcome.passed, outcome.failed, outcome.ignored), (14, 3, 1));
+    }
+}
