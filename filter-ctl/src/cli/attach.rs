@@ -55,7 +55,7 @@ pub struct Arguments {
     #[command(flatten)]
     pub limits: LimitsArguments,
 
-    /// Log its flows even if no flow log of the document covers it, every SECONDS
+    /// Log its flows even if no flow log of the document covers it, every SECONDS (600 if not said)
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "600",
           value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub log: Option<u32>,

@@ -47,6 +47,9 @@ impl Read {
     ) -> Result<(EffectivePolicy, Compiled), Failure> {
         let (mut policy, warnings) = self.document.effective(id)?;
         self.warnings.extend(warnings);
+        if let Some(log) = log {
+            self.check_log(id, log)?;
+        }
         policy.flow_log_interval = match (policy.flow_log_interval, log) {
             (Some(document), Some(log)) => Some(document.min(log)),
             (document, log) => document.or(log),
@@ -55,6 +58,19 @@ impl Read {
             Failure::new(Exit::Document, format!("error: {}: {id}: {error}", self.path.display()))
         })?;
         Ok((policy, compiled))
+    }
+
+    /// The kernel counts in the shortest interval; longer ones are put together from it.
+    fn check_log(&self, id: &str, log: u32) -> Result<(), Failure> {
+        for other in self.document.flow_logs_for(id).into_iter().map(|flow_log| flow_log.interval) {
+            if !other.is_multiple_of(log.min(other)) || !log.is_multiple_of(log.min(other)) {
+                let message = format!(
+                    "--log {log}: a flow log of the document covers {id} every {other} s, and one of the two must be a multiple of the other"
+                );
+                return Err(Failure::new(Exit::Usage, message));
+            }
+        }
+        Ok(())
     }
 
     /// Replaces what single interfaces told by what the whole document tells.

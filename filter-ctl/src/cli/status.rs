@@ -122,7 +122,7 @@ fn describe(report: &Report) -> String {
         ),
     );
     if !report.foreign.is_empty() {
-        line("others", &format!("behind ours: {}", report.foreign.join(", ")));
+        line("others", &report.foreign.join(", "));
     }
     line("policy", &policy_line(entry));
     match report.generation {

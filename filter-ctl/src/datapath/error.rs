@@ -85,7 +85,7 @@ pub enum Error {
     },
     /// Somebody else's XDP program.
     #[error(
-        "{device} already has an XDP program ({program}) that is not ours, and a device has room for one; remove it (`ip link set dev {device} xdp off`), or take `--hook tcx`, which judges what that program lets through"
+        "{device} already has an XDP program ({program}) that is not ours, and a device has room for one; remove it (`ip link set dev {device} xdp off`, or `xdpgeneric off`), or take `--hook tcx`, which judges what that program lets through"
     )]
     ForeignXdp {
         /// The device.

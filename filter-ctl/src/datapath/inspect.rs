@@ -3,7 +3,7 @@
 use filter_common::{abi::Usage, counters::Counters};
 
 use super::{
-    device,
+    device::{self, Device},
     error::Error,
     hooks,
     host::Host,
@@ -91,11 +91,7 @@ fn report(places: &Places, host: &Host, netns: u64, entry: Entry) -> Result<Repo
         Phase::Attaching | Phase::Detaching => Condition::Unfinished,
     };
     let slot = entry.attachment.slot;
-    let foreign = if here {
-        hooks::foreign_tcx(&entry.attachment.device, &pins::programs(&folder))
-    } else {
-        Vec::new()
-    };
+    let foreign = if here { foreign(&entry, &pins::programs(&folder)) } else { Vec::new() };
     Ok(Report {
         condition,
         generation: policy::in_force(host, slot)?.map(|policy| policy.generation()),
@@ -105,4 +101,13 @@ fn report(places: &Places, host: &Host, netns: u64, entry: Entry) -> Result<Repo
         foreign,
         entry,
     })
+}
+
+/// Programs of others on the device's hooks.
+fn foreign(entry: &Entry, ours: &[u32]) -> Vec<String> {
+    let name = &entry.attachment.device;
+    let mut foreign = hooks::foreign_tcx(name, ours);
+    let xdp = Device::find(name).ok().and_then(|device| device.xdp).filter(|id| !ours.contains(id));
+    foreign.extend(xdp.map(|id| format!("{} (XDP, before ours)", device::program_name(id))));
+    foreign
 }

@@ -94,6 +94,20 @@ pub fn key(netns: u64, ifindex: u32) -> String {
     format!("{netns}-{ifindex}")
 }
 
+/// The ending of a file that is being written.
+const UNFINISHED: &str = "new";
+
+/// Removes what a killed write left.
+pub(super) fn remove_unfinished(places: &Places) -> Result<(), Error> {
+    let Ok(files) = fs::read_dir(places.attachments()) else { return Ok(()) };
+    for path in files.flatten().map(|file| file.path()) {
+        if path.extension().is_some_and(|ending| ending == UNFINISHED) {
+            remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Reads all entries, by slot.
 ///
 /// # Errors
@@ -213,10 +227,12 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
     create_folder(folder)?;
     let mut text = serde_json::to_vec_pretty(value).map_err(io::Error::other).map_err(failed)?;
     text.push(b'\n');
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    // Only who holds the lock writes, so one name serves; a killed write's is overwritten.
+    let new = path.with_extension(UNFINISHED);
+    let mut file = File::create(&new).map_err(failed)?;
     file.write_all(&text).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
+    file.sync_all().map_err(failed)?;
+    fs::rename(&new, path).map_err(failed)?;
     Ok(())
 }
 

@@ -159,6 +159,7 @@ impl Session {
 
     /// Brings state, pins and devices into agreement.
     fn repair(&mut self) -> Result<(), Error> {
+        journal::remove_unfinished(&self.places)?;
         for entry in self.entries()? {
             let device = entry.attachment.device.clone();
             let folder = pins::attached(&self.places, &entry.key());
