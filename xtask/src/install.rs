@@ -33,7 +33,7 @@ pub(crate) fn perform(arguments: &Arguments) -> Result<()> {
     let share = arguments.prefix.join("share");
     let manuals = share.join("man/man1");
     create(&manuals)?;
-    shell::run(Command::new(&installed).arg("man").arg(&manuals))?;
+    shell::run(Command::new(&installed).args(["man", "--folder"]).arg(&manuals))?;
     for (name, file) in COMPLETIONS {
         let script = shell::read(Command::new(&installed).args(["completions", name]))?;
         write(&share.join(file), &script)?;

@@ -88,6 +88,8 @@ impl Lab {
         let name = format!("filter-{purpose}-{}", std::process::id());
         let workload = Namespace::create(&format!("{name}-workload"))?;
         let remote = Namespace::create(&format!("{name}-remote"))?;
+        workload.without_address_detection()?;
+        remote.without_address_detection()?;
         remote.ip(&[
             "link",
             "add",

@@ -80,6 +80,14 @@ impl Namespace {
         self.ip(&arguments)
     }
 
+    /// Makes IPv6 addresses of devices to come usable at once, their link-local ones included:
+    /// nobody else is on this link who could have them.
+    pub(super) fn without_address_detection(&self) -> Result<()> {
+        let file = "/proc/sys/net/ipv6/conf/default/accept_dad";
+        self.enter(|| fs::write(file, "0"))?
+            .with_context(|| format!("cannot write {file}: is IPv6 switched off?"))
+    }
+
     /// Does something in a thread that has entered the namespace. Sockets made there stay in
     /// it, whoever uses them later.
     pub(crate) fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -18,6 +20,9 @@ pub(super) struct Outcome {
     pub(super) time: Duration,
 }
 
+/// After this a suite hangs: it is ended, and has failed.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
+
 pub(super) fn run(command: &mut Command) -> Result<Outcome> {
     let start = Instant::now();
     let mut child = command
@@ -25,12 +30,32 @@ pub(super) fn run(command: &mut Command) -> Result<Outcome> {
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start `{}`", shell::describe(command)))?;
-    let mut outcome = Outcome::default();
     let output = child.stdout.take().context("a test program has no standard output")?;
-    for line in BufReader::new(output).split(b'\n') {
-        let line = String::from_utf8_lossy(&line?).into_owned();
-        println!("{line}");
-        outcome.count(&line);
+    let (send, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+            if send.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    let mut outcome = Outcome::default();
+    // The channel closes when everybody who has the suite's output has ended.
+    loop {
+        match lines.recv_timeout(LIMIT.saturating_sub(start.elapsed())) {
+            Ok(line) => {
+                println!("{line}");
+                outcome.count(&line);
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                child.kill()?;
+                child.wait()?;
+                eprintln!("error: ended after {}: it hangs", shell::seconds(LIMIT));
+                outcome.time = start.elapsed();
+                return Ok(outcome);
+            }
+        }
     }
     outcome.success = child.wait()?.success();
     outcome.time = start.elapsed();
