@@ -10,9 +10,10 @@ use super::{
     error::Error,
     hooks::{self, HookOrder, Plan, XdpModeOrder},
     host::Host,
-    journal::{self, Entry, HostFacts, Phase, Rules},
+    journal::{self, Entry, HostFacts, Phase},
     object::{self, Constants},
     pins, policy,
+    rules::Rules,
 };
 use crate::{
     compile::Compiled,
@@ -185,6 +186,8 @@ impl Session {
         let folder = pins::begin(&self.places, &entry.key(), slot)?;
         let foreign = hooks::foreign_tcx(&order.device.name, &[]);
 
+        // The verifier takes its time: both programs are loaded before the first is attached.
+        hooks::load(&mut ebpf, hooks::Side::Send)?;
         let (receive, received, mut reasons) =
             hooks::attach(&mut ebpf, order.device, hooks::Side::Receive, &plan.receive)?;
         let (send, sent, more) = hooks::attach(&mut ebpf, order.device, hooks::Side::Send, &plan.send)?;
@@ -221,20 +224,6 @@ fn notes(order: &Order<'_>, foreign: &[String]) -> Vec<String> {
         notes.push(format!("other TC programs stand on this device, behind ours: {}", foreign.join(", ")));
     }
     notes
-}
-
-impl Rules {
-    /// Counts a policy's rules.
-    pub(super) fn of(policy: &EffectivePolicy, compiled: &Compiled) -> Self {
-        let sum = |count: fn(&crate::policy::Group) -> usize| policy.groups.iter().map(count).sum();
-        Self {
-            groups: policy.groups.iter().map(|group| group.id.clone()).collect(),
-            network_acl: policy.nacl.id.clone(),
-            group_rules: [sum(|group| group.ingress.len()), sum(|group| group.egress.len())],
-            network_acl_rules: [policy.nacl.ingress.len(), policy.nacl.egress.len()],
-            block_bytes: compiled.statistics.block_bytes,
-        }
-    }
 }
 
 /// On a kernel below the floor, says that first: what failed there is a consequence.

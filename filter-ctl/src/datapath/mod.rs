@@ -20,6 +20,7 @@ pub mod object;
 mod pins;
 pub mod places;
 pub mod policy;
+pub mod rules;
 pub mod session;
 mod sys;
 
