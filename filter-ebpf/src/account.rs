@@ -36,16 +36,26 @@ use crate::{
 pub(crate) struct Moment {
     pub(crate) ticks: u64,
     pub(crate) stamp: Stamp,
-    /// The interval of the flow log, `None` where nothing is logged.
-    pub(crate) interval: Option<u32>,
+    /// The interval of the flow log, or [`NOT_LOGGED`]. (No `Option`: it lies in a map, and the
+    /// verifier refuses to write the undefined half of a `None`.)
+    interval: u32,
 }
+
+/// The interval where nothing is logged; as a number of intervals it is beyond the year 10,000.
+const NOT_LOGGED: u32 = u32::MAX;
 
 impl Moment {
     /// Now, by a policy's intervals.
     #[inline(always)]
     pub(crate) fn now(policy: &Policy) -> Self {
         let ticks = clock::ticks();
-        Self { ticks, stamp: clock::stamp(ticks), interval: interval(policy.header(), ticks) }
+        Self { ticks, stamp: clock::stamp(ticks), interval: interval(policy.header(), ticks).unwrap_or(NOT_LOGGED) }
+    }
+
+    /// The interval of the flow log, `None` where nothing is logged.
+    #[inline(always)]
+    pub(crate) fn interval(&self) -> Option<u32> {
+        if self.interval == NOT_LOGGED { None } else { Some(self.interval) }
     }
 }
 
@@ -105,7 +115,7 @@ pub(crate) unsafe fn count_flow(
     // SAFETY: by the caller; every field is a number that other CPUs may change meanwhile.
     unsafe {
         (*tally).last = moment.stamp;
-        let Some(interval) = moment.interval else { return };
+        let Some(interval) = moment.interval() else { return };
         let seen = (&raw const (*tally).interval).read_volatile();
         if seen != interval && atomic::replace_u32(&raw mut (*tally).interval, seen, interval) {
             end_interval(tally, key, generation, direction, seen);

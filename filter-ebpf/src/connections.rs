@@ -15,7 +15,7 @@ use crate::{
     account, atomic,
     maps::{CONNECTION_TAGS, CONNECTIONS, USAGE},
     memory,
-    seen::Seen,
+    seen::{Seen, fact},
     settings, sweep,
 };
 
@@ -34,7 +34,7 @@ pub(crate) fn table() -> Option<Table> {
     Some(Table::new(tags, CONNECTIONS.get_ptr_mut(0)?.cast()))
 }
 
-/// A live connection.
+/// A connection that was found.
 #[derive(Clone, Copy)]
 pub(crate) struct Hit {
     pub(crate) entry: *mut Connection,
@@ -66,12 +66,34 @@ pub(crate) fn has_expired(entry: *mut Connection, header: &PolicyHeader, now: St
     idle > timeout(header, state.phase_number())
 }
 
-/// The connection in a slot, if it is live.
+impl Hit {
+    /// The network ACL's verdicts that the connection remembers.
+    #[inline(always)]
+    pub(crate) fn cached(&self) -> Cached {
+        // SAFETY: the entry is in the table; other CPUs may change the word, hence volatile.
+        Cached(unsafe { (&raw const (*self.entry).cached).read_volatile() })
+    }
+
+    /// Lets the connection remember them.
+    #[inline(always)]
+    pub(crate) fn cache(&self, cached: Cached) {
+        // SAFETY: the entry is in the table, the word is written whole.
+        unsafe { (&raw mut (*self.entry).cached).write_volatile(cached.0) };
+    }
+}
+
+/// What is in a slot.
 #[inline(always)]
-pub(crate) fn live(table: &Table, slot: u32, header: &PolicyHeader, now: Stamp) -> Option<Hit> {
+pub(crate) fn hit(table: &Table, slot: u32) -> Hit {
     let entry = table.entry(slot);
-    let (state, idle) = state_and_idle(entry, now);
-    if idle > timeout(header, state.phase_number()) { None } else { Some(Hit { entry, state }) }
+    // SAFETY: the entry is in the table; other CPUs may change it, hence volatile.
+    Hit { entry, state: State(unsafe { (&raw const (*entry).state).read_volatile() }) }
+}
+
+/// Whether a connection has not outlived its timeout.
+#[inline(always)]
+pub(crate) fn is_live(hit: &Hit, header: &PolicyHeader, now: Stamp) -> bool {
+    !has_expired(hit.entry, header, now)
 }
 
 /// Changes a connection's state, unless it has changed meanwhile or its slot has gone to another.
@@ -85,12 +107,10 @@ pub(crate) fn change_state(hit: &Hit, state: State) {
 /// `Option` of one: that would be returned through a sixth argument.)
 ///
 /// A function of its own, called: it is off the hot path, and the pipeline calls it from one place.
-/// With `replace`, a connection of the same key makes way even if it is live.
 #[inline(never)]
 pub(crate) fn open(
     seen: &Seen<'_>,
     cached: Cached,
-    replace: bool,
 ) -> *mut Connection {
     let (key, place) = (&seen.context.key, &seen.context.place);
     let Some(table) = table() else { return ptr::null_mut() };
@@ -98,7 +118,7 @@ pub(crate) fn open(
     if !table::lock(&table, place) {
         return ptr::null_mut();
     }
-    let entry = match reserve(&table, seen, key, place, usage, replace) {
+    let entry = match reserve(&table, seen, key, place, usage) {
         Reserved::Mine(slot) => {
             let slot = seen.forget(slot);
             let entry = table.entry(slot);
@@ -131,13 +151,12 @@ fn reserve(
     key: &Key,
     place: &Place,
     usage: *mut Usage,
-    replace: bool,
 ) -> Reserved {
     let header = seen.policy.header();
     if let Some(slot) = table::find(table, place, key) {
         let slot = seen.forget(slot);
         let entry = table.entry(slot);
-        if !replace && !has_expired(entry, header, seen.context.moment.stamp) {
+        if !seen.knows(fact::REPLACE) && !has_expired(entry, header, seen.context.moment.stamp) {
             return Reserved::Theirs(slot);
         }
         if table::change(table, slot, place.tag, RESERVED) {
@@ -173,9 +192,7 @@ fn evict(
 ) -> Option<u32> {
     let (place, now) = (&seen.context.place, seen.context.moment.stamp);
     let asking = settings::slot();
-    // Rank above, slot below, so that the larger is the better victim. It begins as a number that
-    // the verifier doesn't know, or it would follow each sequence of comparisons.
-    let mut best = u64::from(seen.forget(0));
+    seen.prefer_none();
     for n in 0..2 * WORDS * LANES {
         let slot = place.word(n / LANES) * LANES + n % LANES;
         if table::tag_of(table, slot) <= RESERVED || own_only && table.owner(slot) != asking {
@@ -183,22 +200,13 @@ fn evict(
         }
         let (state, idle) = state_and_idle(table.entry(slot), now);
         let phase = state.phase_number();
-        let rank = if idle > timeout(header, phase) {
-            u64::from(idle) | 1 << 31
+        if idle > timeout(header, phase) {
+            seen.prefer(idle | 1 << 31, slot);
         } else if Phase::is_half_open(phase) {
-            u64::from(idle) + 1
-        } else {
-            0
-        };
-        let candidate = rank << 32 | u64::from(slot);
-        if candidate > best {
-            best = candidate;
+            seen.prefer(idle + 1, slot);
         }
     }
-    if best >> 32 == 0 {
-        return None;
-    }
-    let victim = seen.forget(best as u32);
+    let victim = seen.preferred()?;
     let tag = table::tag_of(table, victim);
     if tag <= RESERVED || !table::change(table, victim, tag, RESERVED) {
         return None;
@@ -265,7 +273,7 @@ unsafe fn fill(entry: *mut Connection, seen: &Seen<'_>, key: &Key, cached: Cache
         (*entry).generation = cached.generation();
         for tally in [&raw mut (*entry).tallies[0], &raw mut (*entry).tallies[1]] {
             (*tally).last = moment.stamp;
-            (*tally).interval = moment.interval.unwrap_or(0);
+            (*tally).interval = moment.interval().unwrap_or(0);
         }
         let state = State::new(phase, seen.direction, incarnation);
         (&raw mut (*entry).state).write_volatile(state.0);

@@ -35,7 +35,7 @@ pub(crate) fn table() -> Option<Table> {
 /// Counts a packet of a rejected or untracked flow, where a flow log wants it.
 #[inline(never)]
 pub(crate) fn count(seen: &Seen<'_>, reason: Reason) -> u32 {
-    let Some(interval) = seen.context.moment.interval else { return 0 };
+    let Some(interval) = seen.context.moment.interval() else { return 0 };
     let key = seen.flow_key(reason);
     let Some(entry) = find_or_insert(seen, &key, interval) else {
         let measure = &seen.context.measure;
@@ -94,9 +94,7 @@ fn insert(table: &Table, place: &Place, key: &Key, seen: &Seen<'_>, interval: u3
 #[inline(always)]
 fn evict(table: &Table, place: &Place, interval: u32, seen: &Seen<'_>) -> Option<u32> {
     let moment = &seen.context.moment;
-    // Idle time above, slot below, so that the larger is the better victim. It begins as a number
-    // that the verifier doesn't know, or it would follow each sequence of comparisons.
-    let mut best = u64::from(seen.forget(0));
+    seen.prefer_none();
     for n in 0..2 * WORDS * LANES {
         let slot = place.word(n / LANES) * LANES + n % LANES;
         if table::tag_of(table, slot) <= RESERVED {
@@ -108,15 +106,11 @@ fn evict(table: &Table, place: &Place, interval: u32, seen: &Seen<'_>) -> Option
             let ended = (&raw const (*entry).tally.interval).read_volatile() != interval;
             (ended, moment.stamp.wrapping_sub((&raw const (*entry).tally.last).read_volatile()))
         };
-        let candidate = u64::from(idle.wrapping_add(1)) << 32 | u64::from(slot);
-        if ended && idle < 1 << 31 && candidate > best {
-            best = candidate;
+        if ended && idle < 1 << 31 {
+            seen.prefer(idle + 1, slot);
         }
     }
-    if best >> 32 == 0 {
-        return None;
-    }
-    let victim = seen.forget(best as u32);
+    let victim = seen.preferred()?;
     let tag = table::tag_of(table, victim);
     if tag <= RESERVED || !table::change(table, victim, tag, RESERVED) {
         return None;

@@ -1,4 +1,8 @@
 //! A packet's way: read, found or judged, counted.
+//!
+//! In stages, each of which leaves what it found out in the packet's [`Context`] and begins by
+//! reading it there: a later stage is then verified once, and not once for each way to it (see
+//! `verifier.rs`).
 
 use filter_common::{
     Direction,
@@ -14,14 +18,21 @@ use filter_common::{
 
 use crate::{
     account::{self, Measure, Moment},
-    connections, flows, fragments,
+    connections::{self, Hit},
+    flows, fragments,
     maps::CONTEXT,
-    policy::{self, Policy},
-    seen::{Context, Role, Seen},
+    policy,
+    seen::{Context, Role, Seen, fact},
     settings,
     source::Source,
     verifier,
 };
+
+/// Result of reading a packet that could be read; any other is the number of a [`Reason`].
+const READ: u32 = u32::MAX;
+
+/// No slot of the table.
+const NOWHERE: u32 = u32::MAX;
 
 /// Judges a packet and counts it.
 #[inline(always)]
@@ -29,200 +40,240 @@ pub(crate) fn judge<S: Source>(source: &S, direction: Direction) -> Verdict {
     let slot = settings::slot();
     let Some(context) = CONTEXT.get_ptr_mut(0) else { return Verdict(Reason::NoPolicy) };
     // SAFETY: the context is this CPU's own, and programs do not interrupt each other on one CPU.
-    // Writing it whole makes it valid.
-    unsafe {
+    // Writing it makes it valid.
+    let result = unsafe {
         (*context).packet = Packet::EMPTY;
         (*context).measure = Measure { packets: 1, bytes: source.length() as u64, flags: 0 };
-    }
+        (*context).facts.get().write_volatile(0);
+        let result = match (*context).packet.read(source, settings::link()) {
+            Ok(()) => READ,
+            Err(reason) => reason as u32,
+        };
+        verifier::forget((*context).forgotten.get(), result)
+    };
+    verifier::forget_memory();
     let reason = match policy::of(slot) {
         None => Reason::NoPolicy,
-        // SAFETY: as above.
-        Some(policy) => match unsafe { (*context).packet.read(source, settings::link()) } {
-            Err(reason) => reason,
-            Ok(()) => {
-                verifier::forget_memory();
-                judge_read(source, policy, context, direction)
-            }
-        },
+        Some(policy) if result == READ => {
+            // SAFETY: as above. From here on it is only read, but for what lies in cells.
+            let seen = Seen { policy, context: unsafe { &*context }, direction };
+            measure(source, context);
+            judge_read(source, &seen, context)
+        }
+        Some(_) => Reason::from_number(result as u8).unwrap_or(Reason::NoPolicy),
     };
     // SAFETY: as above.
     account::count_reason(slot, direction, reason, unsafe { &(*context).measure });
     Verdict(reason)
 }
 
+#[inline(always)]
+fn measure<S: Source>(source: &S, context: *mut Context) {
+    // SAFETY: as in `judge`.
+    unsafe {
+        let (packets, bytes) = (*context).packet.on_the_wire(source);
+        (*context).measure = Measure { packets, bytes, flags: (*context).packet.tcp_flags };
+    }
+}
+
 /// Judges a packet that could be read, and counts it in its flow if it was judged by rules.
 #[inline(always)]
-fn judge_read<S: Source>(
-    source: &S,
-    policy: Policy,
-    context: *mut Context,
-    direction: Direction,
-) -> Reason {
-    // SAFETY: the context is this CPU's own, and valid since `judge` wrote it.
-    let packet = unsafe { &(*context).packet };
-    let (packets, bytes) = packet.on_the_wire(source);
-    // SAFETY: as above.
-    unsafe { (*context).measure = Measure { packets, bytes, flags: packet.tcp_flags } };
-    let candidate = exempt::candidate(packet, direction);
-    if let Candidate::Yes(reason) = candidate {
-        return reason;
+fn judge_read<S: Source>(source: &S, seen: &Seen<'_>, context: *mut Context) -> Reason {
+    match exempt::candidate(&seen.context.packet, seen.direction) {
+        Candidate::Yes(reason) => return reason,
+        Candidate::Dhcp => seen.learn(fact::DHCP),
+        Candidate::No => {}
     }
-    // SAFETY: as above.
-    unsafe { (*context).moment = Moment::now(&policy) };
-    // SAFETY: as above. From here on it is only read, but for the key and its place.
-    let seen = Seen { policy, context: unsafe { &*context }, direction };
-    let reason = decide(source, &seen, context, matches!(candidate, Candidate::Dhcp));
-    if matches!(packet.fragment, Fragment::First) && matches!(reason.category(), Category::Accepted) {
+    // SAFETY: as in `judge`.
+    unsafe { (*context).moment = Moment::now(&seen.policy) };
+    let reason = decide(source, seen, context);
+    let reason = Reason::from_number(seen.forget(reason as u32) as u8).unwrap_or(Reason::NoPolicy);
+    verifier::forget_memory();
+    let accepted = matches!(reason.category(), Category::Accepted);
+    if matches!(seen.context.packet.fragment, Fragment::First) && accepted {
         // LLVM drops a result that nobody uses, and the function then returns with whatever is in
         // the register: the verifier refuses that to be a stack pointer.
-        seen.forget(fragments::remember(packet, seen.context.moment.stamp));
+        seen.forget(fragments::remember(&seen.context.packet, seen.context.moment.stamp));
     }
     // Packets of connections are counted in the connection's entry.
     if reason.judged() && !matches!(reason, Reason::Connection | Reason::NewConnection) {
-        seen.forget(flows::count(&seen, reason));
+        seen.forget(flows::count(seen, reason));
     }
     reason
 }
 
 /// The verdict: by its connection if there is one, else by the rules.
 #[inline(always)]
-fn decide<S: Source>(source: &S, seen: &Seen<'_>, context: *mut Context, dhcp: bool) -> Reason {
-    let header = seen.policy.header();
-    let packet = &seen.context.packet;
-
-    // 1. Its connection. An ICMP error belongs to that of the packet that it quotes.
+fn decide<S: Source>(source: &S, seen: &Seen<'_>, context: *mut Context) -> Reason {
     let Some(table) = connections::table() else { return Reason::AllowanceExceeded };
     // SAFETY: the context is this CPU's own; nothing else refers to its key and place.
-    let role = unsafe { seen.lookup(source, &raw mut (*context).key) };
-    let role = Role::from_number(seen.forget(role as u32));
+    let (key, place) = unsafe { (&raw mut (*context).key, &raw mut (*context).place) };
+    // SAFETY: as above.
+    let role = unsafe { seen.lookup(source, key) };
+    seen.remember_role(role);
     verifier::forget_memory();
-    let mut slot = NOWHERE;
-    if !matches!(role, Role::Nothing) {
-        let Some(place) = connections::Table::place(&seen.context.key) else {
-            return Reason::AllowanceExceeded;
-        };
-        // SAFETY: as above.
-        unsafe { (*context).place = place };
-        slot = table::find(&table, &place, &seen.context.key).unwrap_or(NOWHERE);
-    }
+
+    // SAFETY: as above.
+    let slot = unsafe { find(seen, &table, place) };
     let slot = seen.forget(slot);
     verifier::forget_memory();
-    let is_icmp = packet.is_icmp();
-    let mut found = None;
-    let mut begins_anew = false;
-    let mut verdict = Known::No;
+    let hit = connections::hit(&table, slot);
     if slot != NOWHERE {
-        found = connections::live(&table, slot, header, seen.context.moment.stamp);
-    }
-    if let Some(hit) = &found {
-        begins_anew = track::begins_anew(hit.state, packet.protocol, packet.tcp_flags);
-        // SAFETY: the entry is in the table; other CPUs may change the word, hence volatile.
-        let cached = Cached(unsafe { (&raw const (*hit.entry).cached).read_volatile() });
-        if !is_icmp && !begins_anew && cached.generation() == header.generation {
-            verdict = Known::allowed(cached.allows(seen.direction));
-        }
+        recall(seen, &hit);
     }
 
-    // 2. What the policy says of it, unless the connection remembers.
-    let mut forward = Cell(0);
-    let mut mirror = Cell(0);
-    if matches!(verdict, Known::No) {
-        let row = address_class(&seen.policy, seen.remote(), packet.family);
-        let column = service_class(&seen.policy, packet.service());
-        forward = cells(&seen.policy, row, column).of(seen.direction);
-        if forward.has(Cell::EXEMPT) && seen.exemption_holds(source, forward) {
-            return Reason::Exempt;
-        }
-        if matches!(packet.fragment, Fragment::Later) {
-            let follows = fragments::follows(packet, seen.context.moment.stamp);
-            return if follows { Reason::Fragment } else { Reason::OrphanFragment };
-        }
-        if dhcp && seen.is_dhcp_on_the_link(forward) {
-            return Reason::Dhcp;
-        }
-        if header.flags & flags::SOURCE_DEST_CHECK != 0 && !seen.local_is_own() {
-            return Reason::SourceDestCheck;
-        }
-        if !is_icmp && (found.is_some() || forward.has(Cell::NACL_ALLOW | Cell::GROUP_ALLOW)) {
-            let column = service_class(&seen.policy, packet.mirror_service());
-            mirror = cells(&seen.policy, row, column).of(seen.direction.reverse());
-        }
-        if let Some(hit) = &found
-            && !begins_anew
-        {
-            verdict = Known::allowed(forward.has(Cell::NACL_ALLOW));
-            if !is_icmp {
-                // SAFETY: the entry is in the table, the word is written whole.
-                unsafe {
-                    let cached = seen.cached(forward, mirror);
-                    (&raw mut (*hit.entry).cached).write_volatile(cached.0);
-                }
-            }
-        }
-    }
-
-    // 3. A connection's packet: the groups have had their say when it was opened.
-    if matches!(verdict, Known::No) {
-        // 4. Or the rules.
-        if let Some(reason) = denied(seen.direction, forward) {
+    if !seen.knows(fact::VERDICT) {
+        if let Some(reason) = classify(source, seen) {
             return reason;
         }
-        if (packet.protocol == TCP || packet.protocol == UDP) && untracked(forward, mirror) {
-            return Reason::Untracked;
+        if seen.knows(fact::FOUND) {
+            recall_acl(seen, &hit);
+        } else {
+            return open(seen, &hit);
         }
-        let replaces = match &found {
-            Some(hit) => track::is_replaced_by_syn(hit.state),
-            None => true,
-        };
-        if replaces {
-            if !seen.may_open(role, forward) {
-                return Reason::Stray;
-            }
-            let cached = seen.cached(forward, mirror);
-            let entry = connections::open(seen, cached, begins_anew);
-            if entry.is_null() {
-                connections::make_room(seen.context.moment.stamp);
-                return Reason::AllowanceExceeded;
-            }
-            // SAFETY: the entry is in the table.
-            unsafe { seen.count_in(entry, Reason::NewConnection) };
-            return Reason::NewConnection;
-        }
-        verdict = Known::Allowed;
     }
-    match (&found, verdict) {
-        (Some(hit), Known::Allowed) => {
-            if matches!(role, Role::Related) {
-                return Reason::Related;
-            }
-            let next = track::advance(hit.state, seen.direction, packet.tcp_flags);
-            if next != hit.state {
-                connections::change_state(hit, next);
-            }
-            // SAFETY: the entry is in the table.
-            unsafe { seen.count_in(hit.entry, Reason::Connection) };
-            Reason::Connection
+    go_on(seen, &hit)
+}
+
+/// Looks the packet's connection up: a slot, or [`NOWHERE`].
+///
+/// # Safety
+///
+/// The place is in the context.
+#[inline(always)]
+unsafe fn find(seen: &Seen<'_>, table: &connections::Table, place: *mut table::Place) -> u32 {
+    if matches!(seen.role(), Role::Nothing) {
+        return NOWHERE;
+    }
+    let Some(at) = connections::Table::place(&seen.context.key) else { return NOWHERE };
+    // SAFETY: by the caller.
+    unsafe { *place = at };
+    table::find(table, &at, &seen.context.key).unwrap_or(NOWHERE)
+}
+
+/// What a connection in the table knows: that the packet is its own, and what the network ACL
+/// said of it, if that was the current one. (Never of ICMP: its types differ.)
+#[inline(always)]
+fn recall(seen: &Seen<'_>, hit: &Hit) {
+    let packet = &seen.context.packet;
+    let header = seen.policy.header();
+    if !connections::is_live(hit, header, seen.context.moment.stamp) {
+        return;
+    }
+    if track::begins_anew(hit.state, packet.protocol, packet.tcp_flags) {
+        // The rules are asked. What they accept replaces the connection, but an established one.
+        seen.learn(if track::is_replaced_by_syn(hit.state) { fact::REPLACE } else { fact::KEEP });
+        return;
+    }
+    seen.learn(fact::FOUND);
+    let cached = hit.cached();
+    if !packet.is_icmp() && cached.generation() == header.generation {
+        seen.learn(fact::VERDICT);
+        if cached.allows(seen.direction) {
+            seen.learn(fact::ALLOWED);
         }
-        _ => Reason::NetworkAcl,
     }
 }
 
-/// No slot of the table.
-const NOWHERE: u32 = u32::MAX;
+/// Asks the policy's tables, and says what follows from them without regard to connections.
+#[inline(always)]
+fn classify<S: Source>(source: &S, seen: &Seen<'_>) -> Option<Reason> {
+    let packet = &seen.context.packet;
+    let row = seen.forget(address_class(&seen.policy, seen.remote(), packet.family));
+    verifier::forget_memory();
+    let forward = cells(&seen.policy, row, service_class(&seen.policy, packet.service()));
+    let mirror = cells(&seen.policy, row, service_class(&seen.policy, packet.mirror_service()));
+    seen.remember_cells(forward.of(seen.direction), mirror.of(seen.direction.reverse()));
+    verifier::forget_memory();
 
-/// What the network ACL says of a connection's packet.
-#[derive(Clone, Copy)]
-enum Known {
-    /// Not asked yet, or there is no connection.
-    No,
-    Allowed,
-    Denied,
+    if seen.must_know_own() && seen.local_is_own() {
+        seen.learn(fact::OWN);
+    }
+    let forward = seen.forward();
+    if forward.has(Cell::EXEMPT) && seen.exemption_holds(source, forward) {
+        return Some(Reason::Exempt);
+    }
+    if matches!(packet.fragment, Fragment::Later) {
+        let follows = fragments::follows(packet, seen.context.moment.stamp);
+        return Some(if follows { Reason::Fragment } else { Reason::OrphanFragment });
+    }
+    if seen.knows(fact::DHCP) && seen.is_dhcp_on_the_link(forward) {
+        return Some(Reason::Dhcp);
+    }
+    if seen.policy.header().flags & flags::SOURCE_DEST_CHECK != 0 && !seen.knows(fact::OWN) {
+        return Some(Reason::SourceDestCheck);
+    }
+    None
 }
 
-impl Known {
-    #[inline(always)]
-    const fn allowed(allowed: bool) -> Self {
-        if allowed { Self::Allowed } else { Self::Denied }
+/// The network ACL's verdict on a packet of a known connection, by the current policy.
+#[inline(always)]
+fn recall_acl(seen: &Seen<'_>, hit: &Hit) {
+    let forward = seen.forward();
+    if forward.has(Cell::NACL_ALLOW) {
+        seen.learn(fact::ALLOWED);
+    }
+    if !seen.context.packet.is_icmp() {
+        hit.cache(cached(seen));
+    }
+}
+
+/// The rules' verdict on a packet of no known connection; an accepted one that can opens one.
+#[inline(always)]
+fn open(seen: &Seen<'_>, hit: &Hit) -> Reason {
+    let packet = &seen.context.packet;
+    let forward = seen.forward();
+    if let Some(reason) = denied(seen.direction, forward) {
+        return reason;
+    }
+    if (packet.protocol == TCP || packet.protocol == UDP) && untracked(forward, seen.mirror()) {
+        return Reason::Untracked;
+    }
+    if seen.knows(fact::KEEP) {
+        seen.learn(fact::ALLOWED);
+        return go_on(seen, hit);
+    }
+    if !seen.may_open(forward) {
+        return Reason::Stray;
+    }
+    let entry = connections::open(seen, cached(seen));
+    if entry.is_null() {
+        connections::make_room(seen.context.moment.stamp);
+        return Reason::AllowanceExceeded;
+    }
+    // SAFETY: the entry is in the table.
+    unsafe { seen.count_in(entry, Reason::NewConnection) };
+    Reason::NewConnection
+}
+
+/// A packet of a known connection: the groups had their say when it was opened, the network ACL
+/// has it now.
+#[inline(always)]
+fn go_on(seen: &Seen<'_>, hit: &Hit) -> Reason {
+    if !seen.knows(fact::ALLOWED) {
+        return Reason::NetworkAcl;
+    }
+    if matches!(seen.role(), Role::Related) {
+        return Reason::Related;
+    }
+    let next = track::advance(hit.state, seen.direction, seen.context.packet.tcp_flags);
+    if next != hit.state {
+        connections::change_state(hit, next);
+    }
+    // SAFETY: the entry is in the table.
+    unsafe { seen.count_in(hit.entry, Reason::Connection) };
+    Reason::Connection
+}
+
+/// The network ACL's verdicts on both directions of the packet's connection.
+#[inline(always)]
+fn cached(seen: &Seen<'_>) -> Cached {
+    let generation = seen.policy.header().generation;
+    let here = seen.forward().has(Cell::NACL_ALLOW);
+    let there = seen.mirror().has(Cell::NACL_ALLOW);
+    match seen.direction {
+        Direction::Ingress => Cached::new(generation, here, there),
+        Direction::Egress => Cached::new(generation, there, here),
     }
 }
 

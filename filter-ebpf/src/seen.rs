@@ -6,7 +6,7 @@ use filter_common::{
     Direction,
     address::{Address, Family},
     cell::Cell,
-    connection::{Cached, Connection, Key, KeyParts, flow_kind},
+    connection::{Connection, Key, KeyParts, flow_kind},
     packet::{Fragment, Packet, query, quote},
     policy::{self, Block, flags},
     service::{TCP, UDP},
@@ -33,8 +33,33 @@ pub(crate) struct Context {
     pub(crate) place: Place,
     pub(crate) moment: Moment,
     pub(crate) measure: Measure,
+    /// What was found out so far, bits of [`fact`].
+    pub(crate) facts: UnsafeCell<u32>,
+    role: UnsafeCell<u32>,
+    /// The policy's cells for the packet and its mirror image, in the low bytes.
+    cells: UnsafeCell<u32>,
     /// See [`verifier::forget`].
     pub(crate) forgotten: UnsafeCell<u32>,
+    /// The best candidate so far, of [`Seen::prefer`].
+    pub(crate) best: UnsafeCell<u64>,
+}
+
+/// What can be found out about a packet.
+pub(crate) mod fact {
+    /// Its ports are DHCP's; whether it is DHCP, its remote tells.
+    pub(crate) const DHCP: u32 = 1 << 0;
+    /// It belongs to a live connection.
+    pub(crate) const FOUND: u32 = 1 << 1;
+    /// The network ACL's verdict is known.
+    pub(crate) const VERDICT: u32 = 1 << 2;
+    /// The network ACL allows it.
+    pub(crate) const ALLOWED: u32 = 1 << 3;
+    /// It is a SYN, and if the rules accept it, it replaces the connection in its slot.
+    pub(crate) const REPLACE: u32 = 1 << 4;
+    /// It is a SYN, and if the rules accept it, the established connection in its slot stays.
+    pub(crate) const KEEP: u32 = 1 << 5;
+    /// The interface's end is an address of its own.
+    pub(crate) const OWN: u32 = 1 << 6;
 }
 
 /// A packet, and the policy that judges it.
@@ -133,10 +158,67 @@ impl Seen<'_> {
         }
     }
 
+    /// Whether it matters that the interface's end is an address of its own.
+    #[inline(always)]
+    pub(crate) fn must_know_own(&self) -> bool {
+        self.forward().has(Cell::LINK_LOCAL)
+            || self.policy.header().flags & flags::SOURCE_DEST_CHECK != 0
+    }
+
     /// Whether the interface's end is an address of its own.
     #[inline(always)]
     pub(crate) fn local_is_own(&self) -> bool {
         is_own(&self.policy, self.local(), self.context.packet.family)
+    }
+
+    /// Whether a fact was learnt. Read from memory each time, so that the verifier does not tell
+    /// the ways apart by which it was learnt.
+    #[inline(always)]
+    pub(crate) fn knows(&self, fact: u32) -> bool {
+        // SAFETY: the context is in a map of this CPU's own.
+        unsafe { self.context.facts.get().read_volatile() & fact != 0 }
+    }
+
+    /// Learns a fact.
+    #[inline(always)]
+    pub(crate) fn learn(&self, fact: u32) {
+        let facts = self.context.facts.get();
+        // SAFETY: as above.
+        unsafe { facts.write_volatile(facts.read_volatile() | fact) };
+    }
+
+    /// The packet's relation to the connection that it is looked up by.
+    #[inline(always)]
+    pub(crate) fn role(&self) -> Role {
+        // SAFETY: as above.
+        Role::from_number(unsafe { self.context.role.get().read_volatile() })
+    }
+
+    #[inline(always)]
+    pub(crate) fn remember_role(&self, role: Role) {
+        // SAFETY: as above.
+        unsafe { self.context.role.get().write_volatile(role as u32) };
+    }
+
+    /// What the policy says of the packet.
+    #[inline(always)]
+    pub(crate) fn forward(&self) -> Cell {
+        // SAFETY: as above.
+        Cell(unsafe { self.context.cells.get().read_volatile() } as u8)
+    }
+
+    /// What the policy says of the packet's mirror image.
+    #[inline(always)]
+    pub(crate) fn mirror(&self) -> Cell {
+        // SAFETY: as above.
+        Cell((unsafe { self.context.cells.get().read_volatile() } >> 8) as u8)
+    }
+
+    #[inline(always)]
+    pub(crate) fn remember_cells(&self, forward: Cell, mirror: Cell) {
+        let pair = u32::from(forward.0) | u32::from(mirror.0) << 8;
+        // SAFETY: as above.
+        unsafe { self.context.cells.get().write_volatile(pair) };
     }
 
     /// A number of which the verifier knows nothing any more.
@@ -144,6 +226,35 @@ impl Seen<'_> {
     pub(crate) fn forget(&self, number: u32) -> u32 {
         // SAFETY: the context is in a map of this CPU's own.
         unsafe { verifier::forget(self.context.forgotten.get(), number) }
+    }
+
+    /// Begins a choice among candidates.
+    #[inline(always)]
+    pub(crate) fn prefer_none(&self) {
+        // SAFETY: the context is in a map of this CPU's own.
+        unsafe { self.context.best.get().write_volatile(0) };
+    }
+
+    /// Remembers the candidate of the highest rank. In memory: kept in a register, the verifier
+    /// would follow every sequence of comparisons.
+    #[inline(always)]
+    pub(crate) fn prefer(&self, rank: u32, slot: u32) {
+        let candidate = u64::from(rank) << 32 | u64::from(slot);
+        let best = self.context.best.get();
+        // SAFETY: as above.
+        unsafe {
+            if candidate > best.read_volatile() {
+                best.write_volatile(candidate);
+            }
+        }
+    }
+
+    /// The candidate of the highest rank, if there was one above 0.
+    #[inline(always)]
+    pub(crate) fn preferred(&self) -> Option<u32> {
+        // SAFETY: as above.
+        let best = unsafe { self.context.best.get().read_volatile() };
+        if best >> 32 == 0 { None } else { Some(best as u32) }
     }
 
     /// Writes the key to look the packet's connection up by.
@@ -189,9 +300,9 @@ impl Seen<'_> {
     /// or a revoked connection would readmit itself and forged ACKs would fill the table; but for
     /// the grace after `attach`, in which older connections are picked up.
     #[inline(always)]
-    pub(crate) fn may_open(&self, role: Role, cell: Cell) -> bool {
+    pub(crate) fn may_open(&self, cell: Cell) -> bool {
         use filter_common::packet::tcp_flags::{FIN, RST};
-        if !matches!(role, Role::Own) {
+        if !matches!(self.role(), Role::Own) {
             return false;
         }
         if self.context.packet.protocol != TCP || track::is_bare_syn(self.context.packet.tcp_flags) {
@@ -213,7 +324,7 @@ impl Seen<'_> {
         if settings::is_host_side() {
             return source.made_by_this_host();
         }
-        self.local_is_own()
+        self.knows(fact::OWN)
     }
 
     /// DHCPv4 with a server on the link: the candidate's ports are right, the rest is the remote.
@@ -221,17 +332,6 @@ impl Seen<'_> {
     pub(crate) fn is_dhcp_on_the_link(&self, cell: Cell) -> bool {
         let reserved = cell.0 & (Cell::EXEMPT | Cell::LINK_LOCAL) != 0;
         reserved || matches!(self.direction, Direction::Ingress) && cell.has(Cell::SAME_SUBNET)
-    }
-
-    /// The network ACL's verdicts on both directions of this packet's connection.
-    #[inline(always)]
-    pub(crate) fn cached(&self, forward: Cell, mirror: Cell) -> Cached {
-        let generation = self.policy.header().generation;
-        let (here, there) = (forward.has(Cell::NACL_ALLOW), mirror.has(Cell::NACL_ALLOW));
-        match self.direction {
-            Direction::Ingress => Cached::new(generation, here, there),
-            Direction::Egress => Cached::new(generation, there, here),
-        }
     }
 
     /// Counts the packet in its connection.

@@ -1,4 +1,7 @@
 //! Load-time constants; the verifier knows their values and removes what they rule out.
+//!
+//! Their initial values occur nowhere else: LLVM merges equal constants, and with a zero the loader
+//! would overwrite the `&0` keys of the maps.
 
 use aya_ebpf::Global;
 use filter_common::{
@@ -7,15 +10,15 @@ use filter_common::{
 };
 
 #[unsafe(no_mangle)]
-static SLOT: Global<u32> = Global::new(0);
+static SLOT: Global<u32> = Global::new(0xfeed_0001);
 #[unsafe(no_mangle)]
-static SIDE: Global<u8> = Global::new(0);
+static SIDE: Global<u8> = Global::new(0xa5);
 #[unsafe(no_mangle)]
-static LINK: Global<u8> = Global::new(0);
+static LINK: Global<u8> = Global::new(0x5a);
 #[unsafe(no_mangle)]
-static GRACE_UNTIL: Global<u64> = Global::new(0);
+static GRACE_UNTIL: Global<u64> = Global::new(0xfeed_0002_feed_0002);
 #[unsafe(no_mangle)]
-static FRAGMENT_STAMPS: Global<u32> = Global::new(0);
+static FRAGMENT_STAMPS: Global<u32> = Global::new(0xfeed_0003);
 
 /// Slot of the interface in every per-interface map.
 #[inline(always)]

@@ -19,7 +19,9 @@ const TAG_LENGTH: usize = 4;
 #[inline(always)]
 pub(super) fn read<B: Bytes>(bytes: &B, link: Link) -> Result<(Family, usize), Reason> {
     if matches!(link, Link::Ip) {
-        return match bytes.read::<u8>(0).ok_or(Reason::Truncated)? >> 4 {
+        // Four bytes, of which the first is wanted: of one alone LLVM makes a bounds check that the
+        // verifier does not know.
+        return match bytes.read::<[u8; 4]>(0).ok_or(Reason::Truncated)?[0] >> 4 {
             4 => Ok((Family::V4, 0)),
             6 => Ok((Family::V6, 0)),
             _ => Err(Reason::NotIp),
