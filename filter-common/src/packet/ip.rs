@@ -89,10 +89,18 @@ pub(super) fn read_v6<B: Bytes>(packet: &mut Packet, bytes: &B, offset: usize) -
                 packet.fragment_offset = field & 0xfff8;
                 packet.fragment_id = u32::from_be_bytes([fragment[4], fragment[5], fragment[6], fragment[7]]);
                 if packet.fragment_offset != 0 {
+                    let data = at + FRAGMENT_LENGTH;
+                    if data > end {
+                        return Err(Reason::Truncated);
+                    }
+                    if walked == MAX_EXTENSION_HEADERS {
+                        return Err(Reason::ExtensionHeaders);
+                    }
                     packet.fragment = Fragment::Later;
                     packet.protocol = fragment[0];
-                    packet.transport_offset = (at + FRAGMENT_LENGTH) as u32;
-                    return if at + FRAGMENT_LENGTH > end { Err(Reason::Truncated) } else { Ok(()) };
+                    packet.transport_offset = data as u32;
+                    packet.header_length = (data - offset) as u32;
+                    return Ok(());
                 }
                 // Offset 0 and nothing to follow: an atomic fragment, RFC 6946.
                 if field & 1 != 0 {
