@@ -104,3 +104,6 @@ pub const fn is_group_address(address: &Address, family: Family) -> bool {
         Family::V6 => address.0[0] >> 24 == 0xff,
     }
 }
+
+#[cfg(test)]
+mod tests;
