@@ -107,6 +107,8 @@ pub struct Tally {
     pub flags_and_reason: u32,
 }
 
+const _: () = assert!(size_of::<Tally>() == 32);
+
 /// An entry of the connection table: two cache lines.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug)]
