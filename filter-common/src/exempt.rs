@@ -8,7 +8,7 @@
 
 use crate::{
     Direction,
-    address::{Address, Family},
+    address::Family,
     packet::{Fragment, Packet},
     service::{ICMPV6, UDP},
     verdict::Reason,
@@ -92,16 +92,6 @@ const fn ports(packet: &Packet, direction: Direction) -> (u16, u16) {
     match direction {
         Direction::Ingress => (packet.destination_port, packet.source_port),
         Direction::Egress => (packet.source_port, packet.destination_port),
-    }
-}
-
-/// Whether an address stands for more than one host, so that it cannot be the interface's own.
-#[inline(always)]
-#[must_use]
-pub const fn is_group_address(address: &Address, family: Family) -> bool {
-    match family {
-        Family::V4 => address.0[0] >> 28 == 0xe || address.0[0] == u32::MAX,
-        Family::V6 => address.0[0] >> 24 == 0xff,
     }
 }
 

@@ -3,7 +3,10 @@
 use Direction::{Egress, Ingress};
 
 use super::*;
-use crate::service::{ICMP, TCP};
+use crate::{
+    address::Address,
+    service::{ICMP, TCP},
+};
 
 const LINK_LOCAL: Address = Address([0xfe80_0000, 0, 0, 1]);
 const GLOBAL: Address = Address([0x2001_0db8, 0, 0, 1]);
