@@ -89,7 +89,8 @@ mod tests {
             (ANY | Cell::NARROW, ALL | Cell::NARROW, true, "a narrower rule beside changes nothing"),
             (0, 0, false, "nothing"),
         ] {
-            let noise = Cell::NACL_ALLOW | Cell::GROUP_ALLOW | Cell::EXEMPT | Cell::LINK_LOCAL | Cell::SAME_SUBNET;
+            let noise =
+                Cell::NACL_ALLOW | Cell::GROUP_ALLOW | Cell::EXEMPT | Cell::LINK_LOCAL | Cell::SAME_SUBNET;
             for other in [0, noise] {
                 let (forward, mirror) = (Cell(forward | other), Cell(mirror | other));
                 assert_eq!(untracked(forward, mirror), expected, "{what}");

@@ -41,7 +41,11 @@ fn neighbor_discovery_is_five_types_of_code_0_that_no_router_has_forwarded() {
         };
         assert_eq!(either_way(&message(icmp_type, 0, 255, GLOBAL)), expected, "type {icmp_type}");
         assert_eq!(either_way(&message(icmp_type, 1, 255, GLOBAL)), Candidate::No, "type {icmp_type} code 1");
-        assert_eq!(either_way(&message(icmp_type, 0, 254, GLOBAL)), Candidate::No, "type {icmp_type} forwarded");
+        assert_eq!(
+            either_way(&message(icmp_type, 0, 254, GLOBAL)),
+            Candidate::No,
+            "type {icmp_type} forwarded"
+        );
         assert_eq!(either_way(&message(icmp_type, 0, 0, GLOBAL)), Candidate::No, "type {icmp_type} at 0");
     }
 }
@@ -67,9 +71,13 @@ fn link_local_is_a_prefix_of_ten_bits() {
         let expected = if is { Candidate::Yes(Reason::MulticastListener) } else { Candidate::No };
         assert_eq!(either_way(&message(143, 0, 1, Address([word, 0, 0, 1]))), expected, "{word:x}");
     }
-    for (number, is) in
-        [(0xa9fe_0000, true), (0xa9fe_ffff, true), (0xa9fd_ffff, false), (0xa9ff_0000, false), (0xfe80_0000, false)]
-    {
+    for (number, is) in [
+        (0xa9fe_0000, true),
+        (0xa9fe_ffff, true),
+        (0xa9fd_ffff, false),
+        (0xa9ff_0000, false),
+        (0xfe80_0000, false),
+    ] {
         assert_eq!(Address::v4(number).is_v4_link_local(), is, "{number:x}");
     }
 }
@@ -83,7 +91,10 @@ fn icmp_of_ipv4_is_always_filtered() {
                 assert_eq!(either_way(&Packet { family: Family::V4, protocol, ..packet }), Candidate::No);
             }
         }
-        assert_eq!(either_way(&Packet { protocol: ICMP, ..message(icmp_type, 0, 255, LINK_LOCAL) }), Candidate::No);
+        assert_eq!(
+            either_way(&Packet { protocol: ICMP, ..message(icmp_type, 0, 255, LINK_LOCAL) }),
+            Candidate::No
+        );
     }
 }
 
@@ -112,13 +123,15 @@ fn dhcp_to_one_server_is_for_the_policy_to_tell() {
 fn dhcp_is_two_ports_of_udp() {
     for ports in [(67, 67), (68, 68), (66, 68), (67, 69), (68, 66), (69, 67), (546, 547), (0, 0)] {
         for direction in [Ingress, Egress] {
-            let packet = Packet { destination: Address::v4(u32::MAX), ..datagram(Family::V4, ports.0, ports.1) };
+            let packet =
+                Packet { destination: Address::v4(u32::MAX), ..datagram(Family::V4, ports.0, ports.1) };
             assert_eq!(candidate(&packet, direction), Candidate::No, "{ports:?}");
         }
     }
     for (source, destination) in [(67, 68), (68, 67)] {
         for direction in [Ingress, Egress] {
-            let packet = Packet { destination: Address::v4(u32::MAX), ..datagram(Family::V4, source, destination) };
+            let packet =
+                Packet { destination: Address::v4(u32::MAX), ..datagram(Family::V4, source, destination) };
             assert_eq!(candidate(&Packet { protocol: TCP, ..packet }, direction), Candidate::No);
             assert_eq!(candidate(&Packet { family: Family::V6, ..packet }, direction), Candidate::No);
         }
@@ -138,7 +151,10 @@ fn dhcpv6_is_two_ports_from_a_link_local_source() {
         assert_eq!(candidate(&Packet { source: GLOBAL, ..packet }, direction), Candidate::No);
         assert_eq!(candidate(&Packet { source: Address([0; 4]), ..packet }, direction), Candidate::No);
         assert_eq!(candidate(&Packet { protocol: TCP, ..packet }, direction), Candidate::No);
-        assert_eq!(candidate(&Packet { source_port: packet.source_port + 2, ..packet }, direction), Candidate::No);
+        assert_eq!(
+            candidate(&Packet { source_port: packet.source_port + 2, ..packet }, direction),
+            Candidate::No
+        );
         let wrong = Packet { destination_port: packet.destination_port + 2, ..packet };
         assert_eq!(candidate(&wrong, direction), Candidate::No);
     }

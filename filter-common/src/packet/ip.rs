@@ -81,6 +81,8 @@ pub(super) fn read_v6<B: Bytes>(packet: &mut Packet, bytes: &B, offset: usize) -
     let mut next = header.next_hdr;
     let mut at = offset + Ipv6Hdr::LEN;
     let mut walked = 0;
+    // Where the part of the datagram begins that fragments cut, of a first one.
+    let mut fragmentable = at;
     while walked <= MAX_EXTENSION_HEADERS {
         let step = match next {
             FRAGMENT => {
@@ -105,6 +107,7 @@ pub(super) fn read_v6<B: Bytes>(packet: &mut Packet, bytes: &B, offset: usize) -
                 // Offset 0 and nothing to follow: an atomic fragment, RFC 6946.
                 if field & 1 != 0 {
                     packet.fragment = Fragment::First;
+                    fragmentable = at + FRAGMENT_LENGTH;
                 }
                 next = fragment[0];
                 FRAGMENT_LENGTH
@@ -120,6 +123,9 @@ pub(super) fn read_v6<B: Bytes>(packet: &mut Packet, bytes: &B, offset: usize) -
                 packet.protocol = protocol;
                 packet.transport_offset = at as u32;
                 packet.header_length = (at - offset) as u32;
+                if matches!(packet.fragment, Fragment::First) {
+                    packet.transport_length = (at - fragmentable) as u16;
+                }
                 return Ok(());
             }
         };

@@ -162,6 +162,22 @@ fn fragments_of_ipv6_are_told_apart() {
 }
 
 #[test]
+fn a_first_fragments_extension_headers_are_protected_like_its_transport_header() {
+    let [fragment, options] = [fragment_header(DESTINATION_OPTIONS, 0, true, 5), [TCP, 0, 1, 4, 0, 0, 0, 0]];
+    let behind = ip(&v6(FRAGMENT, &concat(&[&fragment, &options, &tcp(2, &[])]))).expect("it is valid");
+    assert_eq!((behind.fragment, behind.destination_port), (Fragment::First, 443));
+    assert_eq!(behind.transport_length, 28, "fragment offsets count from the options on");
+    let [options, fragment] = [[FRAGMENT, 0, 1, 4, 0, 0, 0, 0], fragment_header(TCP, 0, true, 5)];
+    let before =
+        ip(&v6(DESTINATION_OPTIONS, &concat(&[&options, &fragment, &tcp(2, &[])]))).expect("it is valid");
+    assert_eq!(before.transport_length, 20, "these are in every fragment");
+    assert_eq!((before.header_length, behind.header_length), (76, 76));
+    let [fragment, options] = [fragment_header(DESTINATION_OPTIONS, 0, true, 5), [47, 0, 1, 4, 0, 0, 0, 0]];
+    let portless = ip(&v6(FRAGMENT, &concat(&[&fragment, &options, &[0; 8]]))).expect("it is valid");
+    assert_eq!((portless.protocol, portless.transport_length), (47, 8), "they tell the protocol");
+}
+
+#[test]
 fn a_later_fragments_protocol_is_the_fragment_headers() {
     // It may even be an extension header's number: the data behind are the middle of something.
     let later = concat(&[&fragment_header(DESTINATION_OPTIONS, 8, true, 5), &[0; 8]]);

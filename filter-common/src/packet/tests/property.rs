@@ -15,9 +15,13 @@ use crate::{
 };
 
 /// Where the IP packet ends, if it was read.
-fn end(packet: &Packet) -> usize {
-    let ip_headers = packet.header_length - u32::from(packet.transport_length);
-    (packet.transport_offset - ip_headers + packet.length) as usize
+fn end(packet: &Packet, bytes: &[u8], link: Link) -> usize {
+    let is_tag = |at: usize| matches!(bytes[at..at + 2], [0x81, 0] | [0x88, 0xa8]);
+    let begin = match link {
+        Link::Ip => 0,
+        Link::Ethernet => (12..).step_by(4).find(|at| !is_tag(*at)).expect("it ends") + 2,
+    };
+    begin + packet.length as usize
 }
 
 /// What holds of whatever could be read, in a frame or behind no link layer.
@@ -46,7 +50,7 @@ fn check(bytes: &[u8], link: Link) -> Result<(), TestCaseError> {
     prop_assert_eq!(wire, (1, u64::from(packet.length)));
 
     // Whatever lies beyond the IP packet makes no difference.
-    let end = end(&packet);
+    let end = end(&packet, bytes, link);
     prop_assert!(end <= bytes.len());
     let is_error = packet.fragment != Fragment::Later && packet.is_icmp() && quote::is_error(&packet);
     let quoted = if is_error { quote::read(&packet, &bytes) } else { None };
@@ -233,7 +237,7 @@ proptest! {
         let padded = [&frame[..], &padding].concat();
         let packet = read_frame(&padded.as_slice()).expect("it is valid");
 
-        prop_assert_eq!(end(&packet), frame.len());
+        prop_assert_eq!(end(&packet, &padded, Link::Ethernet), frame.len());
         prop_assert_eq!(packet.fragment, Fragment::Whole);
         let (source, destination): (Address, Address) = match &sliced.net {
             Some(NetSlice::Ipv4(ip)) => {
