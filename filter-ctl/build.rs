@@ -17,11 +17,13 @@ const OBJECT: &str = "filter-ebpf.o";
 
 /// Flags of the nested build: the verifier needs debug info as BTF (`--btf`), atomic operations
 /// that return the old value need BPF instruction set 3 (kernel 5.12).
-const FLAGS: [&str; 5] = [
+const FLAGS: [&str; 6] = [
     "-Cdebuginfo=2",
     "-Clinker=bpf-linker",
     "-Clink-arg=--btf",
     "-Ctarget-cpu=v3",
+    // x86-64 and arm64 read packets unaligned, and the verifier lets them: words instead of bytes.
+    "-Ctarget-feature=+allows-misaligned-mem-access",
     concat!("--cfg=bpf_target_arch=\"", "x86_64", "\""),
 ];
 

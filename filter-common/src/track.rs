@@ -14,8 +14,6 @@
 
 use crate::{Direction, connection::State, packet::tcp_flags, service};
 
-
-
 /// Where a connection stands.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

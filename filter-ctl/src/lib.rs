@@ -2,7 +2,7 @@
 //!
 //! Dependencies point one way: [`document`] reads files and yields a [`policy`]; [`compile`] turns
 //! it into tables; only [`datapath`] touches the kernel; [`flowlog`] reads what it counts; [`cli`]
-//! is the outermost ring. [`reference`] says slowly and plainly what the tables must say.
+//! is the outermost ring. [`mod@reference`] says slowly and plainly what the tables must say.
 
 pub mod cli;
 pub mod clock;

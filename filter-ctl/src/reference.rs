@@ -38,6 +38,9 @@ impl<'a> Reference<'a> {
         if !asked || self.nacl_rule(direction, remote, service).is_some_and(|rule| rule.allow) {
             bits |= Cell::NACL_ALLOW;
         }
+        if !asked {
+            bits |= Cell::SAME_SUBNET;
+        }
 
         // VPC guide, `security-group-rules`: rules only allow, and all groups' rules are one set.
         for (rule, remote) in self.matches(direction, remote, service) {

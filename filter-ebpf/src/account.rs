@@ -49,7 +49,11 @@ impl Moment {
     #[inline(always)]
     pub(crate) fn now(policy: &Policy) -> Self {
         let ticks = clock::ticks();
-        Self { ticks, stamp: clock::stamp(ticks), interval: interval(policy.header(), ticks).unwrap_or(NOT_LOGGED) }
+        Self {
+            ticks,
+            stamp: clock::stamp(ticks),
+            interval: interval(policy.header(), ticks).unwrap_or(NOT_LOGGED),
+        }
     }
 
     /// The interval of the flow log, `None` where nothing is logged.

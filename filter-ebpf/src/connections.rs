@@ -108,10 +108,7 @@ pub(crate) fn change_state(hit: &Hit, state: State) {
 ///
 /// A function of its own, called: it is off the hot path, and the pipeline calls it from one place.
 #[inline(never)]
-pub(crate) fn open(
-    seen: &Seen<'_>,
-    cached: Cached,
-) -> *mut Connection {
+pub(crate) fn open(seen: &Seen<'_>, cached: Cached) -> *mut Connection {
     let (key, place) = (&seen.context.key, &seen.context.place);
     let Some(table) = table() else { return ptr::null_mut() };
     let Some(usage) = USAGE.get_ptr_mut(settings::slot()) else { return ptr::null_mut() };
@@ -145,13 +142,7 @@ enum Reserved {
 }
 
 #[inline(always)]
-fn reserve(
-    table: &Table,
-    seen: &Seen<'_>,
-    key: &Key,
-    place: &Place,
-    usage: *mut Usage,
-) -> Reserved {
+fn reserve(table: &Table, seen: &Seen<'_>, key: &Key, place: &Place, usage: *mut Usage) -> Reserved {
     let header = seen.policy.header();
     if let Some(slot) = table::find(table, place, key) {
         let slot = seen.forget(slot);
@@ -184,12 +175,7 @@ fn reserve(
 /// that has been idle longest. Established ones are never taken. The slot comes counted for the
 /// interface that asks.
 #[inline(always)]
-fn evict(
-    table: &Table,
-    seen: &Seen<'_>,
-    header: &PolicyHeader,
-    own_only: bool,
-) -> Option<u32> {
+fn evict(table: &Table, seen: &Seen<'_>, header: &PolicyHeader, own_only: bool) -> Option<u32> {
     let (place, now) = (&seen.context.place, seen.context.moment.stamp);
     let asking = settings::slot();
     seen.prefer_none();

@@ -6,8 +6,7 @@
 //! scan cannot push an hour's flows out, nor can it hide.
 
 use filter_common::{
-    Direction,
-    abi,
+    Direction, abi,
     connection::{Flow, Key},
     policy::Block,
     table::{self, LANES, Place, RESERVED, WORDS},

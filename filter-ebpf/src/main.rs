@@ -4,7 +4,10 @@
 //! what a verdict means to each. Two more programs are never attached: user space runs them with
 //! `BPF_PROG_TEST_RUN` to sweep the tables and to read the clock.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(core_intrinsics, asm_experimental_arch))]
-#![cfg_attr(target_arch = "bpf", expect(internal_features, reason = "atomics of the BPF target, see atomic.rs"))]
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(internal_features, reason = "atomics of the BPF target, see atomic.rs")
+)]
 
 #[cfg(target_arch = "bpf")]
 mod account;

@@ -38,7 +38,8 @@ pub(crate) static POLICY_MEDIUM: ArrayOfMaps<Block<{ TIERS[1] / 8 }>, SLOTS> = A
 pub(crate) static POLICY_LARGE: ArrayOfMaps<Block<{ TIERS[2] / 8 }>, SLOTS> = ArrayOfMaps::new();
 
 #[btf_map]
-pub(crate) static CONNECTION_TAGS: Array<[u64; abi::CONNECTIONS / LANES as usize], 1, MMAPABLE> = Array::new();
+pub(crate) static CONNECTION_TAGS: Array<[u64; abi::CONNECTIONS / LANES as usize], 1, MMAPABLE> =
+    Array::new();
 #[btf_map]
 pub(crate) static CONNECTIONS: Array<[Connection; abi::CONNECTIONS], 1, MMAPABLE> = Array::new();
 #[btf_map]

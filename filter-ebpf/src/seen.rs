@@ -99,8 +99,7 @@ impl Role {
 /// Whether an address is the interface's own. Called, not inlined: few packets need it.
 #[inline(never)]
 fn is_own(policy: &Policy, local: &Address, family: Family) -> bool {
-    policy::is_own(policy, local, family)
-        || matches!(family, Family::V6) && local.is_v6_link_local()
+    policy::is_own(policy, local, family) || matches!(family, Family::V6) && local.is_v6_link_local()
 }
 
 /// Writes the key of the connection that an ICMP error quotes; false if it quotes none. Called,
@@ -161,8 +160,7 @@ impl Seen<'_> {
     /// Whether it matters that the interface's end is an address of its own.
     #[inline(always)]
     pub(crate) fn must_know_own(&self) -> bool {
-        self.forward().has(Cell::LINK_LOCAL)
-            || self.policy.header().flags & flags::SOURCE_DEST_CHECK != 0
+        self.forward().has(Cell::LINK_LOCAL) || self.policy.header().flags & flags::SOURCE_DEST_CHECK != 0
     }
 
     /// Whether the interface's end is an address of its own.
@@ -359,8 +357,8 @@ impl Seen<'_> {
     #[inline(always)]
     pub(crate) fn flow_key(&self, reason: Reason) -> Key {
         let packet = &self.context.packet;
-        let with_ports = (packet.protocol == TCP || packet.protocol == UDP)
-            && !matches!(packet.fragment, Fragment::Later);
+        let with_ports =
+            (packet.protocol == TCP || packet.protocol == UDP) && !matches!(packet.fragment, Fragment::Later);
         let (local_port, remote_port) = if with_ports { self.ports() } else { (0, 0) };
         let accepted = matches!(reason.category(), Category::Accepted);
         let kind = flow_kind(self.direction, accepted);

@@ -51,8 +51,9 @@ impl Bytes for Xdp<'_> {
         if at.is_null() {
             let scratch = scratch::<T>()?;
             // SAFETY: the helper fills exactly the value's bytes, or fails. Kernel 5.18.
-            let status =
-                unsafe { bpf_xdp_load_bytes(self.0.ctx, offset as u32, scratch.cast(), size_of::<T>() as u32) };
+            let status = unsafe {
+                bpf_xdp_load_bytes(self.0.ctx, offset as u32, scratch.cast(), size_of::<T>() as u32)
+            };
             if status != 0 {
                 return None;
             }

@@ -24,7 +24,7 @@ struct Check {
     command: fn() -> Command,
 }
 
-const CHECKS: [Check; 5] = [
+const CHECKS: [Check; 6] = [
     Check {
         name: "format",
         prepare: || setup::component("rustfmt", "rustfmt", "cargo-fmt"),
@@ -33,8 +33,12 @@ const CHECKS: [Check; 5] = [
     Check { name: "clippy", prepare: clippy_ready, command: clippy },
     Check { name: "clippy-ebpf", prepare: clippy_ready, command: clippy_ebpf },
     Check { name: "documentation", prepare: setup::toolchain, command: documentation },
+    Check { name: "documentation-ebpf", prepare: setup::toolchain, command: documentation_ebpf },
     Check { name: "dependencies", prepare: setup::cargo_deny, command: dependencies },
 ];
+
+/// The crate of the kernel programs.
+const EBPF: &str = "filter-ebpf";
 
 pub(crate) fn perform(arguments: &Arguments) -> Result<()> {
     let wanted =
@@ -55,7 +59,7 @@ pub(crate) fn perform(arguments: &Arguments) -> Result<()> {
     }
     println!();
     for (name, passed, time) in &results {
-        println!("{name:<16} {:<8} {:>10}", if *passed { "ok" } else { "FAILED" }, shell::seconds(*time));
+        println!("{name:<20} {:<8} {:>10}", if *passed { "ok" } else { "FAILED" }, shell::seconds(*time));
     }
     let failed = results.iter().filter(|(_, passed, _)| !passed).count();
     if failed > 0 {
@@ -81,12 +85,19 @@ fn clippy() -> Command {
     command
 }
 
-/// The kernel programs as they are built for the kernel, and not only their stub for the host.
-fn clippy_ebpf() -> Command {
-    let mut command = workspace::cargo("clippy");
-    command.env("RUSTC_BOOTSTRAP", "1").env("CARGO_ENCODED_RUSTFLAGS", "--cfg=bpf_target_arch=\"x86_64\"");
-    command.args(["--quiet", "--package", "filter-ebpf", "--target", "bpfel-unknown-none"]);
+/// A command about the kernel programs as they are built for the kernel. On the host they are
+/// nothing but a stub.
+fn for_the_kernel(subcommand: &str) -> Command {
+    let mut command = workspace::cargo(subcommand);
+    let flags = format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH);
+    command.env("RUSTC_BOOTSTRAP", "1").env("CARGO_ENCODED_RUSTFLAGS", flags);
+    command.args(["--quiet", "--package", EBPF, "--target", "bpfel-unknown-none"]);
     command.args(["-Z", "build-std=core", "--target-dir"]).arg(workspace::target().join("lint-ebpf"));
+    command
+}
+
+fn clippy_ebpf() -> Command {
+    let mut command = for_the_kernel("clippy");
     command.args(["--", "-D", "warnings"]);
     command
 }
@@ -94,7 +105,13 @@ fn clippy_ebpf() -> Command {
 fn documentation() -> Command {
     let mut command = workspace::cargo("doc");
     command.env("RUSTDOCFLAGS", "-D warnings");
-    command.args(["--quiet", "--workspace", "--no-deps", "--document-private-items"]);
+    command.args(["--quiet", "--workspace", "--exclude", EBPF, "--no-deps", "--document-private-items"]);
+    command
+}
+
+fn documentation_ebpf() -> Command {
+    let mut command = for_the_kernel("doc");
+    command.env("RUSTDOCFLAGS", "-D warnings").args(["--no-deps", "--document-private-items"]);
     command
 }
 

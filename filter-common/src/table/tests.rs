@@ -29,8 +29,8 @@ impl Memory {
     }
 
     fn holders(&self, key: &Key) -> usize {
-        let published =
-            (0..self.keys.len() as u32).filter(|slot| tag_of(self, *slot) > RESERVED && self.has_key(*slot, key));
+        let published = (0..self.keys.len() as u32)
+            .filter(|slot| tag_of(self, *slot) > RESERVED && self.has_key(*slot, key));
         published.count()
     }
 }

@@ -12,7 +12,8 @@ use super::{
 use crate::datapath::{
     self, Places, Session,
     apply::{Applied, Wanted, dry_run},
-    journal::{self, Entry, Rules},
+    journal::{self, Entry},
+    rules::Rules,
 };
 
 /// Swap the rules of the attached interfaces that a document covers
@@ -48,6 +49,9 @@ Examples:
   filter-ctl apply policy.yaml
   filter-ctl apply vpc/ --dry-run
   filter-ctl apply web.yaml --only eni-0a1b2c3d4e5f60718";
+
+/// Changed rules of an interface that are shown, of each kind.
+const MOST: usize = 20;
 
 /// Runs the command.
 ///
@@ -181,17 +185,31 @@ fn differences(before: &Rules, after: &Rules) -> Vec<String> {
             format!("{what}: {old_in} → {new_in} ingress, {old_out} → {new_out} egress")
         });
     }
+    if let Some((added, removed)) = before.changes(after) {
+        for (sign, rules) in [('-', removed), ('+', added)] {
+            lines.extend(rules.iter().take(MOST).map(|rule| format!("{sign} {rule}")));
+            if rules.len() > MOST {
+                lines.push(format!("{sign} … and {} more", rules.len() - MOST));
+            }
+        }
+    }
     lines
 }
 
 fn to_json(applied: &Applied) -> serde_json::Value {
     let Applied { before, after, changed } = applied;
+    let (added, removed) = before.rules.changes(&after.rules).unwrap_or_default();
     json!({
         "interface_id": before.attachment.interface.id,
         "device": before.attachment.device,
         "changed": changed,
         "generation": { "before": before.attachment.generation, "after": after.attachment.generation },
-        "rules": { "before": before.rules, "after": after.rules },
+        "rules": {
+            "before": { "groups": before.rules.group_rules, "network_acl": before.rules.network_acl_rules },
+            "after": { "groups": after.rules.group_rules, "network_acl": after.rules.network_acl_rules },
+            "added": added,
+            "removed": removed,
+        },
         "flow_log_interval": { "before": before.attachment.interval, "after": after.attachment.interval },
         "connections_allowed": { "before": before.allowance, "after": after.allowance },
     })

@@ -135,7 +135,10 @@ impl Atom {
                 effect.ranks[direction.index()] = rank;
                 (spans(service), effect)
             }
-            Self::SameSubnet => (spans(RuleService::All), Effect { bits: 0, ranks: [0; 2] }),
+            Self::SameSubnet => {
+                let effect = Effect::of_bits(Cell::SAME_SUBNET, Cell::SAME_SUBNET);
+                (spans(RuleService::All), Effect { ranks: [0; 2], ..effect })
+            }
             Self::Reserved => (spans(RuleService::All), Effect::of_bits(Cell::EXEMPT, Cell::EXEMPT)),
             Self::LinkLocal => (spans(RuleService::All), Effect::of_bits(Cell::LINK_LOCAL, Cell::LINK_LOCAL)),
         };

@@ -6,9 +6,10 @@ use super::{
     Session,
     error::Error,
     host::Host,
-    journal::{self, Entry, HostFacts, Rules},
+    journal::{self, Entry, HostFacts},
     places::Places,
     policy::{self, Prepared},
+    rules::Rules,
 };
 use crate::{compile::Compiled, policy::EffectivePolicy};
 

@@ -10,9 +10,10 @@ use super::{
     error::Error,
     hooks::{self, HookOrder, Plan, XdpModeOrder},
     host::Host,
-    journal::{self, Entry, HostFacts, Phase, Rules},
+    journal::{self, Entry, HostFacts, Phase},
     object::{self, Constants},
     pins, policy,
+    rules::Rules,
 };
 use crate::{
     compile::Compiled,
@@ -41,6 +42,8 @@ pub struct Order<'a> {
     pub grace: u32,
     /// The interval of `--log`.
     pub log: Option<u32>,
+    /// Whether the programs log what they drop.
+    pub debug: bool,
 }
 
 /// What was attached, and what people should know about it.
@@ -180,11 +183,14 @@ impl Session {
             link: order.device.link.clone().unwrap_or(abi::Link::Ethernet),
             grace_until: clock.ticks.wrapping_add(clock.ticks_of(order.grace)),
             fragment_stamps: clock.stamps_of(abi::FRAGMENT_SECONDS),
+            debug: order.debug,
         };
         let mut ebpf = object::load(&self.places, Some(&constants))?;
         let folder = pins::begin(&self.places, &entry.key(), slot)?;
         let foreign = hooks::foreign_tcx(&order.device.name, &[]);
 
+        // The verifier takes its time: both programs are loaded before the first is attached.
+        hooks::load(&mut ebpf, hooks::Side::Send)?;
         let (receive, received, mut reasons) =
             hooks::attach(&mut ebpf, order.device, hooks::Side::Receive, &plan.receive)?;
         let (send, sent, more) = hooks::attach(&mut ebpf, order.device, hooks::Side::Send, &plan.send)?;
@@ -221,20 +227,6 @@ fn notes(order: &Order<'_>, foreign: &[String]) -> Vec<String> {
         notes.push(format!("other TC programs stand on this device, behind ours: {}", foreign.join(", ")));
     }
     notes
-}
-
-impl Rules {
-    /// Counts a policy's rules.
-    pub(super) fn of(policy: &EffectivePolicy, compiled: &Compiled) -> Self {
-        let sum = |count: fn(&crate::policy::Group) -> usize| policy.groups.iter().map(count).sum();
-        Self {
-            groups: policy.groups.iter().map(|group| group.id.clone()).collect(),
-            network_acl: policy.nacl.id.clone(),
-            group_rules: [sum(|group| group.ingress.len()), sum(|group| group.egress.len())],
-            network_acl_rules: [policy.nacl.ingress.len(), policy.nacl.egress.len()],
-            block_bytes: compiled.statistics.block_bytes,
-        }
-    }
 }
 
 /// On a kernel below the floor, says that first: what failed there is a consequence.

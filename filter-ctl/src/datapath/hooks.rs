@@ -160,6 +160,11 @@ impl Side {
     }
 }
 
+/// Has the kernel verify and compile a side's TC program.
+pub(super) fn load(ebpf: &mut Ebpf, side: Side) -> Result<(), Error> {
+    classifier(ebpf, side).map(drop)
+}
+
 /// Tries the hooks of a side in order; also says what did not work on the way.
 pub(super) fn attach(
     ebpf: &mut Ebpf,

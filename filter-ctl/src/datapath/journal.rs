@@ -13,7 +13,7 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{error::Error, places::Places, sys};
+use super::{error::Error, places::Places, rules::Rules, sys};
 use crate::state::Attachment;
 
 /// How far an attachment has come.
@@ -48,21 +48,6 @@ pub struct Entry {
     pub allowance: Option<u32>,
     /// Unix seconds of the last change of the rules.
     pub applied_at: u64,
-}
-
-/// The rules in numbers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rules {
-    /// Ids of the security groups.
-    pub groups: Vec<String>,
-    /// Id of the network ACL.
-    pub network_acl: String,
-    /// Rules of the groups: ingress, egress.
-    pub group_rules: [usize; 2],
-    /// Rules of the network ACL: ingress, egress.
-    pub network_acl_rules: [usize; 2],
-    /// Bytes of the compiled policy's block.
-    pub block_bytes: usize,
 }
 
 impl Entry {

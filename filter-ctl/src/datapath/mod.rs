@@ -16,10 +16,12 @@ pub mod hooks;
 pub mod host;
 pub mod inspect;
 pub mod journal;
+pub mod kernel_log;
 pub mod object;
 mod pins;
 pub mod places;
 pub mod policy;
+pub mod rules;
 pub mod session;
 mod sys;
 

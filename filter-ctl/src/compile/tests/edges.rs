@@ -115,8 +115,9 @@ fn exempt_addresses_keep_their_other_bits() {
     let checked = Checked::new(&policy);
     let allowed = Cell::GROUP_ALLOW | Cell::ANY_ADDRESS | Cell::NARROW;
     let cell = |remote| checked.cell(Direction::Ingress, remote, tcp(80)).0;
-    assert_eq!(cell("10.0.1.3"), Cell::EXEMPT | Cell::NACL_ALLOW | allowed);
-    assert_eq!(cell("10.0.1.4"), Cell::NACL_ALLOW | allowed);
+    let subnet = Cell::SAME_SUBNET | Cell::NACL_ALLOW | allowed;
+    assert_eq!(cell("10.0.1.3"), Cell::EXEMPT | subnet);
+    assert_eq!(cell("10.0.1.4"), subnet);
     assert_eq!(cell("169.254.169.254"), Cell::EXEMPT | Cell::LINK_LOCAL | allowed);
     assert_eq!(cell("169.255.0.0"), allowed);
     assert_eq!(checked.cell(Direction::Egress, "169.254.0.0", tcp(1)), Cell(Cell::EXEMPT | Cell::LINK_LOCAL));
@@ -266,7 +267,7 @@ fn what_is_written_is_what_was_compiled() {
     let written = unsafe { memory.as_ptr().cast::<PolicyHeader>().read() };
     assert_eq!(written, header);
     assert_eq!(words[HEADER_WORDS..compiled.words.len()], compiled.words[HEADER_WORDS..]);
-    assert_eq!(words[HEADER_WORDS - 1], 0, "the padding is written, too");
+    assert_eq!(size_of::<PolicyHeader>(), HEADER_WORDS * 4, "a header without padding");
 
     // And it is asked in place, a tier's whole size, as the kernel programs do.
     let block = Words::new(written, words);

@@ -82,8 +82,8 @@ fn a_hundred_thousand_hosts_with_one_rule_are_one_class() {
     let remotes = (0..100_000).map(|index| cidr(host(0xc000_0000 + 3 * index))).collect();
     let policy = ingress(vec![GroupRule { service: RuleService::Tcp(443, 443), remotes }]);
     let statistics = check("100,000 hosts, one port", &policy, 300);
-    // Outside, the hosts, link-local. As the network ACL allows all, "not asked" is no other decision.
-    assert_eq!(statistics.address_classes_v4, 3);
+    // Outside, the hosts, the subnet, link-local.
+    assert_eq!(statistics.address_classes_v4, 4);
     assert_eq!(statistics.service_classes, 2);
 }
 
@@ -154,7 +154,7 @@ fn a_blocklist_before_allow_all_is_two_decisions() {
     });
     policy.nacl.ingress = denied.chain([acl_rule(32_000, true, RuleService::All, "0.0.0.0/0")]).collect();
     let statistics = check("network ACL of 30,000 denied hosts", &policy, 300);
-    assert_eq!(statistics.address_classes_v4, 3);
+    assert_eq!(statistics.address_classes_v4, 4);
 }
 
 #[test]

@@ -1,0 +1,145 @@
+//! An interface's rules for people: in numbers, and, if they are not too many, in words.
+//!
+//! Kept with the attachment, so that `apply` can tell what changes: the document that was applied
+//! before may be another one by now.
+
+use std::{collections::BTreeSet, fmt};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    compile::Compiled,
+    policy::{EffectivePolicy, Group, NetworkAclRule, Origin, RuleService},
+};
+
+/// Rules that are kept in words.
+const MOST: usize = 1000;
+
+/// The rules of an interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rules {
+    /// Ids of the security groups.
+    pub groups: Vec<String>,
+    /// Id of the network ACL.
+    pub network_acl: String,
+    /// Rules of the groups: ingress, egress.
+    pub group_rules: [usize; 2],
+    /// Rules of the network ACL: ingress, egress.
+    pub network_acl_rules: [usize; 2],
+    /// Bytes of the compiled policy's block.
+    pub block_bytes: usize,
+    /// Each rule in words, one remote each; `None`: there are too many.
+    pub words: Option<BTreeSet<String>>,
+}
+
+impl Rules {
+    /// A policy's rules.
+    #[must_use]
+    pub fn of(policy: &EffectivePolicy, compiled: &Compiled) -> Self {
+        let sum = |count: fn(&Group) -> usize| policy.groups.iter().map(count).sum();
+        Self {
+            groups: policy.groups.iter().map(|group| group.id.clone()).collect(),
+            network_acl: policy.nacl.id.clone(),
+            group_rules: [sum(|group| group.ingress.len()), sum(|group| group.egress.len())],
+            network_acl_rules: [policy.nacl.ingress.len(), policy.nacl.egress.len()],
+            block_bytes: compiled.statistics.block_bytes,
+            words: (compiled.statistics.rules <= MOST).then(|| words(policy)),
+        }
+    }
+
+    /// Rules that only the later ones have, and that only the earlier ones have; `None` if one of
+    /// the two is not known in words.
+    #[must_use]
+    pub fn changes<'a>(&'a self, later: &'a Self) -> Option<(Vec<&'a str>, Vec<&'a str>)> {
+        fn only<'a>(of: &'a BTreeSet<String>, not: &'a BTreeSet<String>) -> Vec<&'a str> {
+            of.difference(not).map(String::as_str).collect()
+        }
+        let (before, after) = (self.words.as_ref()?, later.words.as_ref()?);
+        Some((only(after, before), only(before, after)))
+    }
+}
+
+fn words(policy: &EffectivePolicy) -> BTreeSet<String> {
+    let mut words = BTreeSet::new();
+    for group in &policy.groups {
+        for (rules, direction, from) in [(&group.ingress, "ingress", "from"), (&group.egress, "egress", "to")]
+        {
+            for rule in rules {
+                for remote in &rule.remotes {
+                    let origin = match &remote.origin {
+                        Origin::Cidr => String::new(),
+                        Origin::Group(id) | Origin::PrefixList(id) => format!(" ({id})"),
+                    };
+                    let service = Service(&rule.service);
+                    words.insert(format!(
+                        "{} {direction} allow {service} {from} {}{origin}",
+                        group.id, remote.prefix
+                    ));
+                }
+            }
+        }
+    }
+    for (rules, direction, from) in
+        [(&policy.nacl.ingress, "ingress", "from"), (&policy.nacl.egress, "egress", "to")]
+    {
+        for NetworkAclRule { number, allow, service, prefix } in rules {
+            let verdict = if *allow { "allow" } else { "deny" };
+            let service = Service(service);
+            let id = &policy.nacl.id;
+            words.insert(format!("{id} {direction} {number:5} {verdict} {service} {from} {prefix}"));
+        }
+    }
+    words
+}
+
+struct Service<'a>(&'a RuleService);
+
+impl fmt::Display for Service<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ports = |f: &mut fmt::Formatter<'_>, name, first, last| match (first, last) {
+            (0, u16::MAX) => write!(f, "{name}"),
+            (first, last) if first == last => write!(f, "{name} {first}"),
+            (first, last) => write!(f, "{name} {first}-{last}"),
+        };
+        let icmp = |f: &mut fmt::Formatter<'_>, name, kind: &Option<u8>, code: &Option<u8>| match (kind, code)
+        {
+            (None, _) => write!(f, "{name}"),
+            (Some(kind), None) => write!(f, "{name} type {kind}"),
+            (Some(kind), Some(code)) => write!(f, "{name} type {kind} code {code}"),
+        };
+        match self.0 {
+            RuleService::All => write!(f, "all"),
+            RuleService::Tcp(first, last) => ports(f, "tcp", *first, *last),
+            RuleService::Udp(first, last) => ports(f, "udp", *first, *last),
+            RuleService::Icmp(kind, code) => icmp(f, "icmp", kind, code),
+            RuleService::Icmpv6(kind, code) => icmp(f, "icmpv6", kind, code),
+            RuleService::Protocol(number) => write!(f, "protocol {number}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(words: &[&str]) -> Rules {
+        let words = words.iter().map(|word| (*word).to_owned()).collect();
+        Rules { words: Some(words), ..Rules::default() }
+    }
+
+    #[test]
+    fn changes_are_what_only_one_side_has() {
+        let (before, after) = (rules(&["a", "b"]), rules(&["b", "c"]));
+        assert_eq!(before.changes(&after), Some((vec!["c"], vec!["a"])));
+        assert_eq!(before.changes(&Rules::default()), None);
+    }
+
+    #[test]
+    fn services_are_told_shortly() {
+        let told = |service| Service(&service).to_string();
+        assert_eq!(told(RuleService::Tcp(443, 443)), "tcp 443");
+        assert_eq!(told(RuleService::Udp(0, 65535)), "udp");
+        assert_eq!(told(RuleService::Icmp(Some(3), Some(4))), "icmp type 3 code 4");
+        assert_eq!(told(RuleService::Protocol(50)), "protocol 50");
+    }
+}
