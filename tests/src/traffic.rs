@@ -3,6 +3,7 @@
 use std::{
     io::{self, ErrorKind, Read},
     net::{IpAddr, SocketAddr, TcpStream},
+    sync::atomic::{AtomicU16, Ordering},
     time::Duration,
 };
 
@@ -95,13 +96,14 @@ pub fn echo(from: &Namespace, source: IpAddr, to: IpAddr, count: u16) -> u32 {
         IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4, 8, 0, 20),
         IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6, 128, 129, 0),
     };
-    let identifier = std::process::id() as u16;
+    // Another identifier each time: by it the filter tells one conversation from another.
+    static IDENTIFIER: AtomicU16 = AtomicU16::new(1);
+    let identifier = IDENTIFIER.fetch_add(1, Ordering::Relaxed);
     from.run(|| {
         let socket = Socket::new(domain, Type::RAW, Some(protocol)).expect("a raw socket");
         socket.bind(&SocketAddr::new(source, 0).into()).expect("bind a raw socket");
         socket.connect(&SocketAddr::new(to, 0).into()).expect("connect a raw socket");
         socket.set_read_timeout(Some(SILENCE)).expect("set a timeout");
-        let mut answers = 0;
         for number in 0..count {
             let mut message = [0; 64];
             message[0] = request;
@@ -112,15 +114,14 @@ pub fn echo(from: &Namespace, source: IpAddr, to: IpAddr, count: u16) -> u32 {
                 message[2..4].copy_from_slice(&sum.to_be_bytes());
             }
             let _ = socket.send(&message);
-            let mut answer = [0; 256];
-            // Other ICMP messages come, too: what is asked for is the reply to this very request.
-            while let Ok(length) = (&socket).read(&mut answer) {
-                let found = answer.get(skip..length).unwrap_or_default();
-                if found.first() == Some(&reply) && found.get(4..8) == Some(&message[4..8]) {
-                    answers += 1;
-                    break;
-                }
-            }
+        }
+        let (mut answers, mut answer) = (0, [0; 256]);
+        while answers < u32::from(count) {
+            let Ok(length) = (&socket).read(&mut answer) else { break };
+            // Other ICMP messages come, too: what counts is the replies to these requests.
+            let found = answer.get(skip..length).unwrap_or_default();
+            let ours = found.get(4..6) == Some(&identifier.to_be_bytes());
+            answers += u32::from(ours && found.first() == Some(&reply));
         }
         answers
     })
