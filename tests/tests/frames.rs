@@ -37,9 +37,10 @@ fn fragments_follow_their_first_one(lab: &mut Lab) {
         assert_sum(&records, (local, HOST.like(local)), protocol, "ACCEPT", echo);
         let accepted = tests::records::sum(&records, STRANGER.like(local), local, protocol, "ACCEPT");
         assert_eq!(accepted, Sum::default());
-        // Only the first fragment can be judged; the others have no first one to follow.
+        // Only first fragments can be judged, the others have none to follow; `ping` tries more than
+        // once when its own host's filter drops them.
         let first = tests::records::sum(&records, STRANGER.like(local), local, protocol, "REJECT");
-        assert_eq!(first.packets, 1);
+        assert!(first.packets >= 1, "{first:?}");
     }
 }
 
