@@ -7,3 +7,7 @@
 mod case;
 #[path = "verdicts/groups.rs"]
 mod groups;
+#[path = "verdicts/tracking.rs"]
+mod tracking;
+#[path = "verdicts/untracked.rs"]
+mod untracked;

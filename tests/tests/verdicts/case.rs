@@ -8,7 +8,7 @@ use tests::{
     program::{Eni, Receive, Setting, effective, programs},
 };
 
-/// The interface under test, with a port to serve at and one to ask from.
+/// The interface under test, without a port.
 pub(crate) const ENI: &str = "10.0.1.20";
 /// A host outside of the subnet.
 pub(crate) const HOST: &str = "198.51.100.7:40000";
@@ -16,8 +16,14 @@ pub(crate) const HOST: &str = "198.51.100.7:40000";
 pub(crate) const STRANGER: &str = "203.0.113.9:40000";
 /// A neighbour in the subnet.
 pub(crate) const NEIGHBOUR: &str = "10.0.1.30:40000";
+/// The host over IPv6.
+pub(crate) const HOST_V6: &str = "[2001:db8:100::7]:40000";
+/// The interface over IPv6.
+pub(crate) const ENI_V6: &str = "2001:db8:0:1::20";
 /// The rule's name for the host.
 pub(crate) const HOST_RULE: &str = "198.51.100.7/32";
+/// Likewise over IPv6.
+pub(crate) const HOST_RULE_V6: &str = "2001:db8:100::7/128";
 
 /// One step of a case.
 pub(crate) enum Step {
@@ -130,9 +136,4 @@ pub(crate) fn walk(eni: &mut Eni<'_>, place: &str, steps: &[Step]) {
             }
         }
     }
-}
-
-/// The same group rules, each for both families' hosts of a name.
-pub(crate) fn tracked_server() -> Policy {
-    Policy::new().allow_in("tcp 22", HOST_RULE).allow_in("udp 53", HOST_RULE)
 }
