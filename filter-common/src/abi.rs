@@ -82,8 +82,8 @@ pub mod programs {
     /// Hands over the open counts of a range of table slots; run by `BPF_PROG_TEST_RUN`, never
     /// attached. Its input is a frame that starts with a [`super::Sweep`].
     pub const SWEEP: &str = "filter_sweep";
-    /// Returns the clock: run by `BPF_PROG_TEST_RUN`, never attached. Its input is a frame whose
-    /// first eight bytes it overwrites with `bpf_jiffies64`.
+    /// Tells the clock: run by `BPF_PROG_TEST_RUN`, never attached. Its input is a frame whose
+    /// first eight bytes it overwrites with the programs' clock: `bpf_jiffies64` and the test offset.
     pub const CLOCK: &str = "filter_clock";
 }
 

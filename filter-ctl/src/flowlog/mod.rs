@@ -17,6 +17,7 @@
 //! asked for.
 
 pub mod collect;
+pub mod detach;
 pub mod follow;
 pub mod format;
 pub mod host;
