@@ -107,6 +107,8 @@ pub struct Tally {
     pub flags_and_reason: u32,
 }
 
+const _: () = assert!(size_of::<Tally>() == 32);
+
 /// An entry of the connection table: two cache lines.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug)]
@@ -156,7 +158,7 @@ impl State {
         Self(phase as u64 | (initiator as u64) << 8 | (incarnation as u64) << 32)
     }
 
-    /// The phase, or the closed one if the number is none (it never is).
+    /// The phase's number. It is read from shared memory, so nothing promises that it is one.
     #[inline(always)]
     #[must_use]
     pub const fn phase_number(self) -> u8 {
@@ -246,3 +248,6 @@ impl Cached {
         self.0 >> (direction as u64) & 1 != 0
     }
 }
+
+#[cfg(test)]
+mod tests;

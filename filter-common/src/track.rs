@@ -222,12 +222,13 @@ const fn advance_tcp(state: State, direction: Direction, reply: bool, flags: u8)
     const ESTABLISHED: u8 = Phase::TcpEstablished as u8;
     const FIN_WAIT: u8 = Phase::TcpFinWait as u8;
     const CLOSE_WAIT: u8 = Phase::TcpCloseWait as u8;
+    const CLOSED: u8 = Phase::TcpClosed as u8;
     const PICKED_UP: u8 = Phase::TcpPickedUp as u8;
     let phase = state.phase_number();
     if flags & tcp_flags::RST != 0 {
-        return state.with_phase(Phase::TcpClosed as u8);
+        return state.with_phase(CLOSED);
     }
-    if flags & tcp_flags::FIN != 0 && phase != SYN_SENT {
+    if flags & tcp_flags::FIN != 0 && phase != SYN_SENT && phase != CLOSED {
         let state = state.with_fin(direction);
         return if state.fin_seen(direction.reverse()) {
             state.with_phase(Phase::TcpTimeWait as u8)
@@ -305,6 +306,16 @@ mod tests {
     fn rst_closes_from_either_side() {
         assert_eq!(run(Phase::TcpEstablished, &[(Ingress, RST)]), Some(Phase::TcpClosed));
         assert_eq!(run(Phase::TcpSynSent, &[(Egress, RST | ACK)]), Some(Phase::TcpClosed));
+    }
+
+    #[test]
+    fn nothing_reopens_what_was_reset() {
+        for flags in [ACK, FIN | ACK, SYN | ACK, RST] {
+            for direction in [Ingress, Egress] {
+                let steps = [(Egress, RST), (direction, flags), (direction, flags)];
+                assert_eq!(run(Phase::TcpEstablished, &steps), Some(Phase::TcpClosed), "{flags:#x}");
+            }
+        }
     }
 
     #[test]

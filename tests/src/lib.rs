@@ -15,11 +15,13 @@
 
 pub mod eventually;
 pub mod foreign;
+pub mod frame;
 pub mod lab;
 pub mod netns;
 pub mod packet;
 pub mod policy;
 pub mod process;
+pub mod program;
 pub mod random;
 pub mod records;
 pub mod servers;

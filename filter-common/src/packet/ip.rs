@@ -81,6 +81,8 @@ pub(super) fn read_v6<B: Bytes>(packet: &mut Packet, bytes: &B, offset: usize) -
     let mut next = header.next_hdr;
     let mut at = offset + Ipv6Hdr::LEN;
     let mut walked = 0;
+    // Where the part of the datagram begins that fragments cut, of a first one.
+    let mut fragmentable = at;
     while walked <= MAX_EXTENSION_HEADERS {
         let step = match next {
             FRAGMENT => {
@@ -89,14 +91,23 @@ pub(super) fn read_v6<B: Bytes>(packet: &mut Packet, bytes: &B, offset: usize) -
                 packet.fragment_offset = field & 0xfff8;
                 packet.fragment_id = u32::from_be_bytes([fragment[4], fragment[5], fragment[6], fragment[7]]);
                 if packet.fragment_offset != 0 {
+                    let data = at + FRAGMENT_LENGTH;
+                    if data > end {
+                        return Err(Reason::Truncated);
+                    }
+                    if walked == MAX_EXTENSION_HEADERS {
+                        return Err(Reason::ExtensionHeaders);
+                    }
                     packet.fragment = Fragment::Later;
                     packet.protocol = fragment[0];
-                    packet.transport_offset = (at + FRAGMENT_LENGTH) as u32;
-                    return if at + FRAGMENT_LENGTH > end { Err(Reason::Truncated) } else { Ok(()) };
+                    packet.transport_offset = data as u32;
+                    packet.header_length = (data - offset) as u32;
+                    return Ok(());
                 }
                 // Offset 0 and nothing to follow: an atomic fragment, RFC 6946.
                 if field & 1 != 0 {
                     packet.fragment = Fragment::First;
+                    fragmentable = at + FRAGMENT_LENGTH;
                 }
                 next = fragment[0];
                 FRAGMENT_LENGTH
@@ -112,6 +123,9 @@ pub(super) fn read_v6<B: Bytes>(packet: &mut Packet, bytes: &B, offset: usize) -
                 packet.protocol = protocol;
                 packet.transport_offset = at as u32;
                 packet.header_length = (at - offset) as u32;
+                if matches!(packet.fragment, Fragment::First) {
+                    packet.transport_length = (at - fragmentable) as u16;
+                }
                 return Ok(());
             }
         };

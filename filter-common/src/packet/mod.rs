@@ -13,7 +13,7 @@
 //!   the IP length are padding and never looked at;
 //! - IPv4 options and up to eight IPv6 extension headers are walked over;
 //! - a first fragment must hold its whole transport header; an IPv6 atomic fragment (RFC 6946) is
-//!   no fragment.
+//!   no fragment; of a later fragment nothing is read but where it belongs.
 
 mod ip;
 mod link;
@@ -89,7 +89,8 @@ pub struct Packet {
     pub transport_offset: u32,
     /// Length of the IP and transport headers, repeated in every segment of a GSO packet.
     pub header_length: u32,
-    /// Length of the transport header, as far as a later fragment must not overwrite it.
+    /// Length of the transport header. Of a first fragment, with the extension headers that stand between it
+    /// and the fragment header: what a later fragment must not overwrite.
     pub transport_length: u16,
 }
 

@@ -1,0 +1,13 @@
+//! What the programs say of single packets, told as tables.
+//!
+//! Each test is named after the rule it proves; numbers are rows of the conformance table that the
+//! rules were collected in. Every case runs at all hooks: XDP and TC, on either side of the link.
+
+#[path = "verdicts/case.rs"]
+mod case;
+#[path = "verdicts/groups.rs"]
+mod groups;
+#[path = "verdicts/tracking.rs"]
+mod tracking;
+#[path = "verdicts/untracked.rs"]
+mod untracked;

@@ -1,0 +1,369 @@
+//! Connection tracking: what belongs to a connection, and for how long it is remembered.
+//!
+//! EC2 guide, `security-group-connection-tracking`; the timeouts that AWS does not publish are
+//! Linux's.
+
+use filter_common::{
+    Direction::{Egress, Ingress},
+    track::Phase,
+    verdict::Reason::{Connection, NewConnection, SecurityGroup, Stray},
+};
+use serde_json::json;
+use tests::{
+    frame::{Frame, ack, echo, echo_reply, fin, flags, protocol, rst, syn, syn_ack, tcp, udp},
+    policy::{ANY4, Policy},
+    program::{Receive, Setting, programs},
+};
+
+use crate::case::{
+    ENI, ENI_V6, EVERYWHERE, HOST, HOST_RULE, HOST_RULE_V6, HOST_V6, Rules, STRANGER, Step, apply, case,
+    each, egress, ingress, tracked, wait, walk,
+};
+
+const SSH: &str = "10.0.1.20:22";
+const SSH_V6: &str = "[2001:db8:0:1::20]:22";
+/// Where the interface asks from, and whom.
+const OWN: &str = "10.0.1.20:50000";
+const DNS: &str = "198.51.100.7:53";
+const GRE: u8 = 47;
+
+fn server() -> Policy {
+    Policy::new().allow_in("tcp 22", HOST_RULE).allow_in("tcp 22", HOST_RULE_V6)
+}
+
+fn client() -> Policy {
+    Policy::new().allow_out("-1", ANY4)
+}
+
+fn handshake() -> Vec<Step> {
+    vec![
+        ingress(syn(HOST, SSH), NewConnection),
+        egress(syn_ack(SSH, HOST), Connection),
+        ingress(ack(HOST, SSH), Connection),
+    ]
+}
+
+fn gre(from: &str, to: &str) -> Frame {
+    protocol(from, to, GRE, &[0; 8])
+}
+
+/// A connection that came about by `steps` and then idles: the packet that no rule admits still
+/// passes a second before the timeout and does not a second after it.
+#[track_caller]
+fn forgotten_after(
+    policy: &Policy,
+    seconds: u32,
+    phase: Phase,
+    steps: fn() -> Vec<Step>,
+    probe: fn() -> Frame,
+    way: filter_common::Direction,
+) {
+    let rules = policy.clone().rules();
+    each(&EVERYWHERE, &rules, |eni, place| {
+        for (idle, reason) in [(seconds - 1, Connection), (seconds + 1, SecurityGroup)] {
+            eni.clear();
+            walk(eni, place, &steps());
+            let phases: Vec<_> = eni.connections().iter().map(|one| one.phase).collect();
+            assert_eq!(phases, [phase], "{place}");
+            walk(eni, place, &[wait(idle), Step::Frame(way, probe(), reason)]);
+        }
+    });
+}
+
+#[test]
+fn a_handshake_is_tracked_in_one_entry() {
+    let mut steps = handshake();
+    steps.extend([ingress(ack(HOST, SSH), Connection), egress(ack(SSH, HOST), Connection), tracked(1)]);
+    case(server(), &steps);
+}
+
+#[test]
+fn a_handshake_over_ipv6_is_tracked_in_one_entry() {
+    case(
+        server(),
+        &[
+            ingress(syn(HOST_V6, SSH_V6), NewConnection),
+            egress(syn_ack(SSH_V6, HOST_V6), Connection),
+            ingress(ack(HOST_V6, SSH_V6), Connection),
+            egress(ack(SSH_V6, HOST_V6), Connection),
+            tracked(1),
+            egress(ack(SSH_V6, "[2001:db8:100::8]:40000"), SecurityGroup),
+        ],
+    );
+}
+
+#[test]
+fn every_part_of_the_tuple_counts() {
+    case(
+        server(),
+        &[
+            ingress(syn(HOST, SSH), NewConnection),
+            egress(syn_ack(SSH, "198.51.100.7:40001"), SecurityGroup),
+            egress(syn_ack("10.0.1.20:23", HOST), SecurityGroup),
+            egress(syn_ack("10.0.1.21:22", HOST), SecurityGroup),
+            egress(syn_ack(SSH, STRANGER), SecurityGroup),
+            egress(udp(SSH, HOST), SecurityGroup),
+            egress(syn_ack(SSH, HOST), Connection),
+        ],
+    );
+}
+
+#[test]
+fn a_connection_is_its_interfaces_alone() {
+    let rules = server().rules();
+    let mut programs = programs();
+    programs.eni(Setting::WORKLOAD, Receive::Xdp, &rules).judge(Ingress, &syn(HOST, SSH));
+    let outcome = programs.eni(Setting::HOST, Receive::Xdp, &rules).judge(Egress, &syn_ack(SSH, HOST));
+    assert_eq!(outcome.reason, SecurityGroup);
+}
+
+#[test]
+fn a_syn_sent_again_is_the_connections_own() {
+    case(
+        server(),
+        &[
+            ingress(syn(HOST, SSH), NewConnection),
+            ingress(syn(HOST, SSH), Connection),
+            egress(syn_ack(SSH, HOST), Connection),
+            ingress(syn(HOST, SSH), Connection),
+            egress(syn_ack(SSH, HOST), Connection),
+            tracked(1),
+        ],
+    );
+}
+
+#[test]
+fn a_forged_syn_leaves_an_established_connection_as_it_is() {
+    let mut steps = handshake();
+    steps.extend([ingress(syn(HOST, SSH), Connection), wait(400_000), egress(ack(SSH, HOST), Connection)]);
+    case(server(), &steps);
+}
+
+#[test]
+fn a_syn_on_an_established_connection_meets_the_rules_of_now() {
+    let mut steps = handshake();
+    steps.extend([
+        apply(Policy::new()),
+        ingress(syn(HOST, SSH), SecurityGroup),
+        ingress(ack(HOST, SSH), Connection),
+        egress(syn(SSH, HOST), SecurityGroup),
+    ]);
+    case(server(), &steps);
+}
+
+#[test]
+fn a_closed_connection_is_replaced_by_a_new_one() {
+    let mut steps = handshake();
+    steps.extend([
+        ingress(rst(HOST, SSH), Connection),
+        ingress(syn(HOST, SSH), NewConnection),
+        egress(syn_ack(SSH, HOST), Connection),
+        tracked(1),
+    ]);
+    case(server(), &steps);
+}
+
+#[test]
+fn a_connection_in_time_wait_is_replaced_only_by_who_may_open_it() {
+    let mut steps = handshake();
+    steps.extend([
+        ingress(fin(HOST, SSH), Connection),
+        egress(fin(SSH, HOST), Connection),
+        ingress(ack(HOST, SSH), Connection),
+        egress(syn(SSH, HOST), SecurityGroup),
+        ingress(syn(HOST, SSH), NewConnection),
+        tracked(1),
+    ]);
+    case(server(), &steps);
+}
+
+#[test]
+fn a_refused_connection_can_be_tried_again() {
+    case(
+        server(),
+        &[
+            ingress(syn(HOST, SSH), NewConnection),
+            egress(tcp(SSH, HOST, flags::RST | flags::ACK), Connection),
+            ingress(syn(HOST, SSH), NewConnection),
+            egress(syn_ack(SSH, HOST), Connection),
+        ],
+    );
+}
+
+#[test]
+fn tcp_syn_sent_is_forgotten_after_120_seconds() {
+    let steps = || vec![ingress(syn(HOST, SSH), NewConnection)];
+    forgotten_after(&server(), 120, Phase::TcpSynSent, steps, || syn_ack(SSH, HOST), Egress);
+}
+
+#[test]
+fn tcp_syn_received_is_forgotten_after_60_seconds() {
+    let steps = || handshake().into_iter().take(2).collect();
+    forgotten_after(&server(), 60, Phase::TcpSynReceived, steps, || syn_ack(SSH, HOST), Egress);
+}
+
+#[test]
+fn row_22_tcp_established_is_forgotten_after_what_the_interface_says() {
+    let policy =
+        client().interface_field("ConnectionTrackingSpecification", json!({ "TcpEstablishedTimeout": 60 }));
+    let steps = || {
+        vec![
+            egress(syn(OWN, HOST), NewConnection),
+            ingress(syn_ack(HOST, OWN), Connection),
+            egress(ack(OWN, HOST), Connection),
+        ]
+    };
+    forgotten_after(&policy, 60, Phase::TcpEstablished, steps, || ack(HOST, OWN), Ingress);
+    forgotten_after(&client(), 432_000, Phase::TcpEstablished, steps, || ack(HOST, OWN), Ingress);
+}
+
+#[test]
+fn tcp_half_closed_is_forgotten_after_120_then_60_seconds() {
+    let fin_wait = || {
+        let mut steps = handshake();
+        steps.push(ingress(fin(HOST, SSH), Connection));
+        steps
+    };
+    forgotten_after(&server(), 120, Phase::TcpFinWait, fin_wait, || ack(SSH, HOST), Egress);
+    let close_wait = || {
+        let mut steps = handshake();
+        steps.extend([ingress(fin(HOST, SSH), Connection), egress(ack(SSH, HOST), Connection)]);
+        steps
+    };
+    forgotten_after(&server(), 60, Phase::TcpCloseWait, close_wait, || ack(SSH, HOST), Egress);
+}
+
+#[test]
+fn tcp_time_wait_is_forgotten_after_120_seconds() {
+    let steps = || {
+        let mut steps = handshake();
+        steps.extend([ingress(fin(HOST, SSH), Connection), egress(fin(SSH, HOST), Connection)]);
+        steps
+    };
+    forgotten_after(&server(), 120, Phase::TcpTimeWait, steps, || ack(SSH, HOST), Egress);
+}
+
+#[test]
+fn tcp_reset_is_forgotten_after_10_seconds() {
+    let steps = || {
+        let mut steps = handshake();
+        steps.push(ingress(rst(HOST, SSH), Connection));
+        steps
+    };
+    forgotten_after(&server(), 10, Phase::TcpClosed, steps, || ack(SSH, HOST), Egress);
+}
+
+#[test]
+fn tcp_picked_up_is_forgotten_after_120_seconds() {
+    let steps = || vec![ingress(ack(HOST, SSH), NewConnection)];
+    forgotten_after(&server(), 120, Phase::TcpPickedUp, steps, || ack(SSH, HOST), Egress);
+}
+
+#[test]
+fn row_20_one_way_udp_is_forgotten_after_30_seconds() {
+    let steps = || vec![egress(udp(OWN, DNS), NewConnection)];
+    forgotten_after(&client(), 30, Phase::UdpOneWay, steps, || udp(DNS, OWN), Ingress);
+}
+
+#[test]
+fn a_single_exchange_of_udp_is_forgotten_after_30_seconds() {
+    let once = || vec![egress(udp(OWN, DNS), NewConnection), ingress(udp(DNS, OWN), Connection)];
+    forgotten_after(&client(), 30, Phase::UdpAnswered, once, || udp(DNS, OWN), Ingress);
+}
+
+#[test]
+fn row_21_a_udp_stream_is_forgotten_after_180_seconds() {
+    let steps = || {
+        vec![
+            egress(udp(OWN, DNS), NewConnection),
+            ingress(udp(DNS, OWN), Connection),
+            egress(udp(OWN, DNS), Connection),
+            ingress(udp(DNS, OWN), Connection),
+        ]
+    };
+    forgotten_after(&client(), 180, Phase::UdpStream, steps, || udp(DNS, OWN), Ingress);
+}
+
+#[test]
+fn row_23_other_protocols_are_forgotten_after_600_seconds() {
+    let one_way = || vec![egress(gre(ENI, HOST), NewConnection)];
+    forgotten_after(&client(), 600, Phase::OtherOneWay, one_way, || gre(HOST, ENI), Ingress);
+    let both_ways = || vec![egress(gre(ENI, HOST), NewConnection), ingress(gre(HOST, ENI), Connection)];
+    forgotten_after(&client(), 600, Phase::OtherBothWays, both_ways, || gre(HOST, ENI), Ingress);
+}
+
+#[test]
+fn a_ping_is_forgotten_after_30_seconds() {
+    let asked = || vec![egress(echo(ENI, HOST, 7), NewConnection)];
+    forgotten_after(&client(), 30, Phase::IcmpAsked, asked, || echo_reply(HOST, ENI, 7), Ingress);
+}
+
+#[test]
+fn what_keeps_talking_is_not_forgotten() {
+    let mut steps = vec![egress(udp(OWN, DNS), NewConnection)];
+    for _ in 0..5 {
+        steps.extend([wait(29), egress(udp(OWN, DNS), Connection)]);
+    }
+    steps.extend([wait(29), ingress(udp(DNS, OWN), Connection)]);
+    case(client(), &steps);
+}
+
+#[test]
+fn row_19_pings_are_always_tracked_by_their_identifier() {
+    case(
+        Policy::open(),
+        &[
+            ingress(echo(HOST, ENI, 7), NewConnection),
+            egress(echo_reply(ENI, HOST, 7), Connection),
+            tracked(1),
+        ],
+    );
+    case(
+        Policy::new().allow_in("icmp 8", HOST_RULE),
+        &[
+            ingress(echo(HOST, ENI, 7), NewConnection),
+            egress(echo_reply(ENI, HOST, 8), SecurityGroup),
+            egress(echo_reply(ENI, STRANGER, 7), SecurityGroup),
+            egress(echo(ENI, HOST, 7), SecurityGroup),
+            egress(echo_reply(ENI, HOST, 7), Connection),
+            egress(echo_reply(ENI, HOST, 7), Connection),
+        ],
+    );
+    let (own, host) = (ENI_V6, "2001:db8:100::7");
+    case(
+        Policy::new().allow_in("icmpv6 128", HOST_RULE_V6),
+        &[
+            ingress(echo(host, own, 7), NewConnection),
+            egress(echo_reply(own, host, 7), Connection),
+            egress(echo(own, host, 7), SecurityGroup),
+        ],
+    );
+}
+
+#[test]
+fn an_answer_that_nobody_asked_for_opens_nothing() {
+    case(
+        Policy::open(),
+        &[ingress(echo_reply(HOST, ENI, 7), Stray), egress(echo_reply(ENI, HOST, 7), Stray), tracked(0)],
+    );
+}
+
+#[test]
+fn two_ends_that_ping_each_other_with_one_identifier_have_two_connections() {
+    case(
+        Policy::open(),
+        &[ingress(echo(HOST, ENI, 7), NewConnection), egress(echo(ENI, HOST, 7), NewConnection), tracked(2)],
+    );
+}
+
+#[test]
+fn row_15_a_tracked_connection_outlives_its_rule() {
+    let mut steps = handshake();
+    steps.extend([
+        apply(Policy::new()),
+        ingress(ack(HOST, SSH), Connection),
+        egress(ack(SSH, HOST), Connection),
+        ingress(syn("198.51.100.7:40001", SSH), SecurityGroup),
+    ]);
+    case(server(), &steps);
+}
