@@ -15,7 +15,7 @@ use crate::netns::Namespace;
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long to wait for what shall not come: less than the second after which a SYN is repeated.
-pub const SILENCE: Duration = Duration::from_millis(600);
+pub const SILENCE: Duration = Duration::from_millis(400);
 
 /// What came of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use tests::{
 /// One echo with 3000 bytes of payload: three fragments each way. Whether it was answered.
 fn large_ping(lab: &Lab, source: IpAddr, to: IpAddr) -> bool {
     let mut ping = lab.remote.command("ping");
-    ping.args(["-n", "-c", "1", "-W", "0.6", "-s", "3000", "-I", &source.to_string(), &to.to_string()]);
+    ping.args(["-n", "-c", "1", "-W", "0.4", "-s", "3000", "-I", &source.to_string(), &to.to_string()]);
     finish(&mut ping, Duration::from_secs(10)).code == 0
 }
 

@@ -192,12 +192,10 @@ fn a_foreign_tcx_program_is_a_neighbour(lab: &mut Lab) {
     drop(foreign);
 }
 
-matrix!(every:
-    detach_leaves_nothing_behind,
+matrix!(every: detach_leaves_nothing_behind);
+matrix!(sides:
     a_second_attach_is_refused,
     enforcement_needs_no_process,
-);
-matrix!(sides:
     a_document_with_errors_changes_nothing_and_all_errors_are_told,
     a_dry_run_changes_nothing,
     a_foreign_xdp_program_is_not_replaced,
@@ -299,6 +297,7 @@ fn several_devices_are_attached_side_by_side() {
     let policy = only_port(80).allow_in("tcp 81", ANY4).neighbour_in(&[GROUP]);
     let document = lab.write(&policy);
     let _ = lab.try_attach(&document, &[]).ok();
+    lab.side = Side::Host;
     let mut command = lab.filter_ctl_command();
     command.args(["attach", "veth0", "--side", "host", "--interface-id", NEIGHBOUR_ENI, "--policy"]);
     let _ = finish(command.arg(&document), Duration::from_secs(60)).ok();
