@@ -22,7 +22,7 @@ use aya::{
 };
 use filter_common::{
     Direction,
-    abi::{FRAGMENT_SECONDS, Link, RING_BYTES, Side, programs, sweep_flags},
+    abi::{self, FRAGMENT_SECONDS, Link, RING_BYTES, Side, programs, sweep_flags},
     counters::Counters,
     record::FlowRecord,
     verdict::Reason,
@@ -51,13 +51,15 @@ pub struct Setting {
     pub bare: bool,
     /// Whether connections older than the filter are still picked up.
     pub grace: bool,
+    /// Whether it is a second device of its kind, with a slot of its own.
+    pub twin: bool,
 }
 
 impl Setting {
     /// The workload's device.
-    pub const WORKLOAD: Self = Self { host_side: false, bare: false, grace: false };
+    pub const WORKLOAD: Self = Self { host_side: false, bare: false, grace: false, twin: false };
     /// The host's end of its link.
-    pub const HOST: Self = Self { host_side: true, bare: false, grace: false };
+    pub const HOST: Self = Self { host_side: true, bare: false, grace: false, twin: false };
 }
 
 /// Where the device's receive side is hooked.
@@ -167,6 +169,12 @@ impl Programs {
         eni
     }
 
+    /// An interface that has no policy (never give one to its setting).
+    pub fn vacant(&mut self, setting: Setting, receive: Receive) -> Eni<'_> {
+        self.ensure(setting);
+        Eni { slot: self.hooks[&setting].slot, programs: self, setting, receive }
+    }
+
     fn ensure(&mut self, setting: Setting) {
         if self.hooks.contains_key(&setting) {
             return;
@@ -227,7 +235,17 @@ impl Eni<'_> {
     /// Forgets connections, flows, counts and records, as `detach` does.
     pub fn clear(&mut self) {
         let host = &self.programs.host;
-        host.sweep_all(self.slot, sweep_flags::FORGET | sweep_flags::OPEN_INTERVAL).expect("sweep");
+        let flags = sweep_flags::FORGET | sweep_flags::OPEN_INTERVAL;
+        if self.usage() > 0 {
+            host.sweep_all(self.slot, flags).expect("sweep");
+        } else {
+            let (first, count) = (abi::CONNECTIONS as u32, 1 << 16);
+            for first in (first..first + abi::FLOWS as u32).step_by(count as usize) {
+                host.sweep(first, count, self.slot, flags).expect("sweep");
+            }
+        }
+        // First fragments cannot be swept: they grow old.
+        self.wait(FRAGMENT_SECONDS + 1);
         self.records();
         self.clear_counters();
     }
