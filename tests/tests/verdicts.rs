@@ -15,6 +15,8 @@ mod exempt;
 mod fragments;
 #[path = "verdicts/groups.rs"]
 mod groups;
+#[path = "verdicts/records.rs"]
+mod records;
 #[path = "verdicts/related.rs"]
 mod related;
 #[path = "verdicts/room.rs"]
