@@ -252,7 +252,10 @@ impl Eni<'_> {
     pub fn apply(&mut self, policy: &EffectivePolicy) {
         self.programs.generation += 1;
         let compiled = compile(policy).expect("a policy that compiles");
-        let clock = self.programs.host.clock().expect("read the clock");
+        let mut clock = self.programs.host.clock().expect("read the clock");
+        // The wall's clock moves with the programs', or intervals would begin anew.
+        let moved = u128::from(self.programs.moved) * 1_000_000_000 / u128::from(clock.hz);
+        clock.unix_nanos += moved as u64;
         let hooks = self.programs.hooks.get_mut(&self.setting).expect("loaded");
         hooks.phase = clock.epoch_phase();
         Prepared::new(&compiled, &clock, self.programs.generation)
