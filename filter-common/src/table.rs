@@ -31,8 +31,9 @@
 //!
 //! Two CPUs may open the same connection at once. So a key is inserted under the lock of its
 //! first bucket, and searched once more there. Only insertion takes it, packets of known
-//! connections never; it is held for some ten instructions with no helper that can sleep, and
-//! tried a bounded number of times. (That each searches again after publishing, and the later
+//! connections never. It is held for some tens of instructions with no helper that can sleep (where
+//! the buckets are full, for a look at their sixteen entries and the record of the evicted one),
+//! and tried a bounded number of times. (That each searches again after publishing, and the later
 //! one in some order withdraws, is not enough: the earlier one may come when the later one has
 //! already looked. `several_threads_never_publish_a_key_twice` found it within 70 rounds.) And who
 //! finds its key there but fails to seize its slot must give up, not claim another: the failure
@@ -41,7 +42,7 @@
 //!
 //! # Cost
 //!
-//! A hit: the hash (five multiplications), one directory line, one entry. Rejected: chaining
+//! A hit: the hash (seven multiplications), one directory line, one entry. Rejected: chaining
 //! (pointer walks, allocation), cuckoo moves (an entry in flight is lost to other CPUs), LRU
 //! (evicts the live), a lock for every packet.
 
@@ -66,7 +67,7 @@ const ONES: u64 = 0x0001_0001_0001_0001;
 /// The lanes' tag bits.
 const TAGS: u64 = 0x7fff_7fff_7fff_7fff;
 
-/// Tries to take a lock. Its holder runs on another CPU and needs some ten instructions.
+/// Tries to take a lock. Its holder runs on another CPU, and is soon done unless the buckets are full.
 /// (Tests walk through all interleavings, where more tries only make more states.)
 const LOCK_TRIES: u32 = if cfg!(test) { 2 } else { 128 };
 /// Tries of a compare-and-swap that neighbouring lanes can disturb.
