@@ -1,6 +1,6 @@
 //! Reading a packet: link layer, IP, transport.
 //!
-//! One layer a file: [`link`], [`ip`], [`transport`]; [`quote`] reads what an ICMP error quotes, [`query`] which
+//! One layer a file: `link`, `ip`, `transport`; [`quote`] reads what an ICMP error quotes, [`query`] which
 //! ICMP messages ask and answer.
 //! Each checks its bounds, says what comes next, and refuses what contradicts itself. Nothing is
 //! passed because it could not be read: the caller drops what is refused here, but for ARP.
