@@ -190,7 +190,7 @@ pub struct FragmentKey {
     pub id: u32,
     /// Slot of the interface.
     pub slot: u16,
-    /// Protocol, or next header of the fragment header.
+    /// Protocol; 0 for IPv6.
     pub protocol: u8,
     /// 4 or 6.
     pub family: u8,

@@ -223,7 +223,9 @@ pub const fn idle(a: Stamp, b: Stamp, now: Stamp) -> u32 {
     if a < b { a } else { b }
 }
 
-/// The network ACL's verdicts on a connection's packets, and the generation that gave them.
+/// The network ACL's verdicts on a connection's packets, the generation that gave them, and the
+/// slot's incarnation: a verdict that was written when the slot had just gone to another
+/// connection must not be that one's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cached(pub u64);
 
@@ -233,6 +235,25 @@ impl Cached {
     #[must_use]
     pub const fn new(generation: u32, ingress_allowed: bool, egress_allowed: bool) -> Self {
         Self((generation as u64) << 32 | ingress_allowed as u64 | (egress_allowed as u64) << 1)
+    }
+
+    /// The same verdicts, for the connection of a state.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(self, state: State) -> Self {
+        Self(self.0 & !(0x3fff_ffff << 2) | Self::mark(state))
+    }
+
+    /// Whether the verdicts are on the connection of a state.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_of(self, state: State) -> bool {
+        self.0 & 0x3fff_ffff << 2 == Self::mark(state)
+    }
+
+    #[inline(always)]
+    const fn mark(state: State) -> u64 {
+        (state.incarnation() as u64 & 0x3fff_ffff) << 2
     }
 
     /// The generation.

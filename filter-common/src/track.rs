@@ -133,6 +133,9 @@ impl Default for IdleTimeouts {
 }
 
 impl IdleTimeouts {
+    /// The longest that an interface may have.
+    pub const LONGEST: Self = Self { tcp_established: 432_000, udp_stream: 180, udp: 60 };
+
     /// Seconds after which an idle connection in a phase is forgotten.
     #[must_use]
     pub const fn by_phase(&self, phase: Phase) -> u32 {

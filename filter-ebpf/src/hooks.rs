@@ -40,7 +40,7 @@ fn filter_tc_receive(context: TcContext) -> i32 {
         PASS
     } else {
         debug!(&context, "dropped on receive: reason {}", verdict.0 as u8);
-        TC_ACT_SHOT as i32
+        TC_ACT_SHOT
     }
 }
 
@@ -52,7 +52,7 @@ fn filter_tc_send(context: TcContext) -> i32 {
         PASS
     } else {
         debug!(&context, "dropped on send: reason {}", verdict.0 as u8);
-        TC_ACT_SHOT as i32
+        TC_ACT_SHOT
     }
 }
 

@@ -72,8 +72,10 @@ proptest! {
     }
 
     #[test]
-    fn a_cached_verdict_keeps_its_fields_apart(generation: u32, ingress: bool, egress: bool) {
-        let cached = Cached::new(generation, ingress, egress);
+    fn a_cached_verdict_keeps_its_fields_apart(generation: u32, ingress: bool, egress: bool, incarnation: u32) {
+        let state = |incarnation| State::new(Phase::TcpEstablished, Direction::Ingress, incarnation);
+        let cached = Cached::new(generation, ingress, egress).of(state(incarnation));
+        prop_assert!(cached.is_of(state(incarnation)) && !cached.is_of(state(incarnation.wrapping_add(1))));
         prop_assert_eq!(cached.generation(), generation);
         prop_assert_eq!(cached.allows(Direction::Ingress), ingress);
         prop_assert_eq!(cached.allows(Direction::Egress), egress);
