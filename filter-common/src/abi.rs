@@ -205,8 +205,8 @@ const _: () = assert!(size_of::<FragmentKey>() == 16 + 16 + 4 + 2 + 1 + 1);
 pub struct FragmentVerdict {
     /// When the first fragment was seen; it is followed for 30 seconds, as Linux reassembles.
     pub seen: Stamp,
-    /// Length of its headers that are cut into fragments: a later one must not begin within them.
-    pub transport_length: u32,
+    /// Its [`crate::packet::Packet::protected_length`]: a later fragment must not begin within.
+    pub protected_length: u32,
 }
 
 /// Seconds for which later fragments may follow a first one (`net.ipv4.ipfrag_time`).

@@ -103,7 +103,8 @@ pub struct Tally {
     pub last: Stamp,
     /// Number of the interval that they belong to.
     pub interval: u32,
-    /// TCP flags as AWS counts them in the low byte, the reason of the first packet in the next.
+    /// TCP flags as AWS counts them in the low byte, the reason of the first packet in the next,
+    /// and above them the lower half of the generation that judged it.
     pub flags_and_reason: u32,
 }
 

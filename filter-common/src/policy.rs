@@ -283,3 +283,6 @@ impl Block for Words {
         (word >> (16 * (place & 1))) as u16
     }
 }
+
+#[cfg(test)]
+mod tests;

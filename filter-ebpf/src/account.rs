@@ -103,6 +103,10 @@ pub(crate) fn count_lost(slot: u32, direction: Direction, packets: u64, bytes: u
 
 /// Counts a packet in its flow, and hands an ended interval's counts over before.
 ///
+/// `generation` is the policy's that judged the packet. Of the one that judged the first packet of
+/// the counts, which their record tells, the tally keeps the lower half: here and below, any
+/// generation less than 32,768 changes away from it will do.
+///
 /// # Safety
 ///
 /// `tally` and `key` are of one entry in a map value.
@@ -126,7 +130,7 @@ pub(crate) unsafe fn count_flow(
         }
         if atomic::fetch_add(&raw mut (*tally).packets, measure.packets) == 0 {
             (*tally).first = moment.stamp;
-            atomic::set_bits(&raw mut (*tally).flags_and_reason, (reason as u32) << 8);
+            atomic::set_bits(&raw mut (*tally).flags_and_reason, (reason as u32) << 8 | generation << 16);
         }
         atomic::fetch_add(&raw mut (*tally).bytes, measure.bytes);
         let flags = u32::from(logged_flags(measure.flags));
@@ -205,18 +209,24 @@ pub(crate) unsafe fn hand_over(
         (*record).direction = direction as u8;
         (*record).slot = (e >> 16) as u16;
         (*record).interval = interval;
-        (*record).generation = generation;
         (*record).reserved = 0;
         (*record).packets = atomic::take(&raw mut (*tally).packets);
         (*record).bytes = atomic::take(&raw mut (*tally).bytes);
         let flags_and_reason = atomic::take_u32(&raw mut (*tally).flags_and_reason);
         (*record).tcp_flags = (flags_and_reason & 0xff) as u16;
         (*record).reason = (flags_and_reason >> 8) as u8;
+        (*record).generation = of_lower_half(generation, (flags_and_reason >> 16) as u16);
         (*record).first = (*tally).first;
         (*record).last = (*tally).last;
         entry.submit(0);
         Handed::Done
     }
+}
+
+/// The generation nearest to `near` that has this lower half.
+#[inline(always)]
+const fn of_lower_half(near: u32, lower: u16) -> u32 {
+    near.wrapping_add(lower.wrapping_sub(near as u16) as i16 as u32)
 }
 
 #[inline(always)]

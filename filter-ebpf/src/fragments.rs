@@ -22,7 +22,7 @@ fn key(packet: &Packet) -> FragmentKey {
 /// Remembers an accepted first fragment. If it can't, the later ones are dropped.
 #[inline(never)]
 pub(crate) fn remember(packet: &Packet, now: Stamp) -> u32 {
-    let verdict = FragmentVerdict { seen: now, transport_length: u32::from(packet.transport_length) };
+    let verdict = FragmentVerdict { seen: now, protected_length: packet.protected_length() };
     u32::from(FRAGMENTS.insert(key(packet), verdict, 0).is_ok())
 }
 
@@ -34,5 +34,5 @@ pub(crate) fn follows(packet: &Packet, now: Stamp) -> bool {
     let Some(verdict) = (unsafe { FRAGMENTS.get(&key) }) else { return false };
     let age = now.wrapping_sub(verdict.seen);
     let fresh = age <= settings::fragment_stamps() || age >= 1 << 31;
-    fresh && u32::from(packet.fragment_offset) >= verdict.transport_length
+    fresh && u32::from(packet.fragment_offset) >= verdict.protected_length
 }

@@ -18,11 +18,11 @@ use std::{
 
 use aya::{
     Ebpf,
-    programs::{SchedClassifier, TestRun, TestRunOptions, Xdp},
+    programs::{ProgramInfo, SchedClassifier, TestRun, TestRunOptions, Xdp},
 };
 use filter_common::{
     Direction,
-    abi::{FRAGMENT_SECONDS, Link, RING_BYTES, Side, programs, sweep_flags},
+    abi::{self, FRAGMENT_SECONDS, Link, RING_BYTES, Side, programs, sweep_flags},
     counters::Counters,
     record::FlowRecord,
     verdict::Reason,
@@ -51,13 +51,15 @@ pub struct Setting {
     pub bare: bool,
     /// Whether connections older than the filter are still picked up.
     pub grace: bool,
+    /// Whether it is a second device of its kind, with a slot of its own.
+    pub twin: bool,
 }
 
 impl Setting {
     /// The workload's device.
-    pub const WORKLOAD: Self = Self { host_side: false, bare: false, grace: false };
+    pub const WORKLOAD: Self = Self { host_side: false, bare: false, grace: false, twin: false };
     /// The host's end of its link.
-    pub const HOST: Self = Self { host_side: true, bare: false, grace: false };
+    pub const HOST: Self = Self { host_side: true, bare: false, grace: false, twin: false };
 }
 
 /// Where the device's receive side is hooked.
@@ -89,8 +91,19 @@ pub struct Metadata {
     pub segments: Option<(u32, u32)>,
 }
 
+/// What a program costs.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// Instructions that the verifier walked.
+    pub verified: u64,
+    /// Bytes of machine code.
+    pub machine_code: u64,
+}
+
 struct Hooks {
     slot: u32,
+    /// Ticks from the programs' clock to the epoch, as the policy in force has it.
+    phase: u64,
     ebpf: Ebpf,
 }
 
@@ -157,6 +170,21 @@ impl Programs {
         &self.host
     }
 
+    /// What a program of a setting costs; the two that are run by hand have none.
+    pub fn cost(&mut self, setting: Setting, name: &str) -> Cost {
+        let info = if [programs::CLOCK, programs::SWEEP].contains(&name) {
+            ProgramInfo::from_pin(self.places.programs().join(name))
+        } else {
+            self.ensure(setting);
+            self.hooks[&setting].ebpf.program(name).expect("the program").info()
+        };
+        let info = info.expect("the kernel's facts");
+        Cost {
+            verified: info.verified_instruction_count().expect("kernel 5.16").into(),
+            machine_code: info.size_jitted().into(),
+        }
+    }
+
     /// An interface with nothing in its tables and its counters at zero.
     pub fn eni(&mut self, setting: Setting, receive: Receive, policy: &EffectivePolicy) -> Eni<'_> {
         self.ensure(setting);
@@ -165,6 +193,12 @@ impl Programs {
         eni.apply(policy);
         eni.clear();
         eni
+    }
+
+    /// An interface that has no policy (never give one to its setting).
+    pub fn vacant(&mut self, setting: Setting, receive: Receive) -> Eni<'_> {
+        self.ensure(setting);
+        Eni { slot: self.hooks[&setting].slot, programs: self, setting, receive }
     }
 
     fn ensure(&mut self, setting: Setting) {
@@ -190,7 +224,7 @@ impl Programs {
                 ebpf.program_mut(name).expect("the program").try_into().expect("a TC program");
             program.load().unwrap_or_else(|error| panic!("{name}: {error:?}"));
         }
-        self.hooks.insert(setting, Hooks { slot, ebpf });
+        self.hooks.insert(setting, Hooks { slot, phase: 0, ebpf });
     }
 }
 
@@ -219,16 +253,37 @@ impl Eni<'_> {
     pub fn apply(&mut self, policy: &EffectivePolicy) {
         self.programs.generation += 1;
         let compiled = compile(policy).expect("a policy that compiles");
-        let clock = self.programs.host.clock().expect("read the clock");
+        let mut clock = self.programs.host.clock().expect("read the clock");
+        // The wall's clock moves with the programs', or intervals would begin anew.
+        let moved = u128::from(self.programs.moved) * 1_000_000_000 / u128::from(clock.hz);
+        clock.unix_nanos += moved as u64;
+        let hooks = self.programs.hooks.get_mut(&self.setting).expect("loaded");
+        hooks.phase = clock.epoch_phase();
         Prepared::new(&compiled, &clock, self.programs.generation)
             .and_then(|prepared| prepared.commit(&self.programs.host, self.slot))
             .expect("put the policy into force");
     }
 
+    /// The generation of the last policy that was put into force.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.programs.generation
+    }
+
     /// Forgets connections, flows, counts and records, as `detach` does.
     pub fn clear(&mut self) {
         let host = &self.programs.host;
-        host.sweep_all(self.slot, sweep_flags::FORGET | sweep_flags::OPEN_INTERVAL).expect("sweep");
+        let flags = sweep_flags::FORGET | sweep_flags::OPEN_INTERVAL;
+        if self.usage() > 0 {
+            host.sweep_all(self.slot, flags).expect("sweep");
+        } else {
+            let (first, count) = (abi::CONNECTIONS as u32, 1 << 16);
+            for first in (first..first + abi::FLOWS as u32).step_by(count as usize) {
+                host.sweep(first, count, self.slot, flags).expect("sweep");
+            }
+        }
+        // First fragments cannot be swept: they grow old.
+        self.wait(FRAGMENT_SECONDS + 1);
         self.records();
         self.clear_counters();
     }
@@ -255,8 +310,15 @@ impl Eni<'_> {
         self.wait_ticks(ticks);
     }
 
-    /// Moves the programs' clock on, by ticks.
-    pub fn wait_ticks(&mut self, ticks: u64) {
+    /// Moves the programs' clock on to half a second after the next interval has begun.
+    pub fn wait_for_interval(&mut self, seconds: u32) {
+        let clock = self.programs.host.clock().expect("read the clock");
+        let length = clock.ticks_of(seconds);
+        let position = clock.ticks.wrapping_add(self.programs.hooks[&self.setting].phase) % length;
+        self.wait_ticks(length - position + u64::from(clock.hz) / 2);
+    }
+
+    fn wait_ticks(&mut self, ticks: u64) {
         self.programs.moved += ticks;
         self.programs.host.set_clock_offset(self.programs.moved).expect("move the clock");
     }

@@ -89,8 +89,10 @@ pub struct Packet {
     pub transport_offset: u32,
     /// Length of the IP and transport headers, repeated in every segment of a GSO packet.
     pub header_length: u32,
-    /// Length of the transport header. Of a first fragment, with the extension headers that stand between it
-    /// and the fragment header: what a later fragment must not overwrite.
+    /// Where the part of the datagram begins that is cut into fragments, of a first one: there the
+    /// offsets of later ones count from.
+    pub fragmented_from: u32,
+    /// Length of the transport header; 0 of a protocol without ports.
     pub transport_length: u16,
 }
 
@@ -112,6 +114,7 @@ impl Packet {
         length: 0,
         transport_offset: 0,
         header_length: 0,
+        fragmented_from: 0,
         transport_length: 0,
     };
 
@@ -170,6 +173,14 @@ impl Packet {
     #[must_use]
     pub const fn mirror_service(&self) -> Service {
         Service::new(self.protocol, self.source_port)
+    }
+
+    /// Length of what a later fragment must not overwrite, of a first one: the transport header and the
+    /// extension headers between it and the fragment header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn protected_length(&self) -> u32 {
+        self.transport_offset.wrapping_sub(self.fragmented_from).wrapping_add(self.transport_length as u32)
     }
 
     /// Packets and bytes on the wire that it stands for.

@@ -68,6 +68,6 @@ pub(super) fn read<B: Bytes>(packet: &mut Packet, bytes: &B) -> Result<(), Reaso
         });
     }
     packet.header_length += length;
-    packet.transport_length += length as u16;
+    packet.transport_length = length as u16;
     Ok(())
 }

@@ -113,7 +113,6 @@ pub(crate) fn each(
         let side = if setting.host_side { "host" } else { "workload" };
         let mut eni = programs.eni(*setting, *receive, policy);
         run(&mut eni, &format!("side {side}, {receive:?}"));
-        eni.clear();
     }
 }
 

@@ -100,7 +100,7 @@ fn fragments_of_ipv4_are_told_apart() {
     assert_eq!(whole.fragment, Fragment::Whole);
     let first = ip(&v4_fragment(UDP, 7, 0x2000, &udp(&[0; 16]))).expect("it is valid");
     assert_eq!((first.fragment, first.fragment_id, first.fragment_offset), (Fragment::First, 7, 0));
-    assert_eq!((first.source_port, first.destination_port, first.transport_length), (40000, 53, 8));
+    assert_eq!((first.source_port, first.destination_port, first.protected_length()), (40000, 53, 8));
     for field in [0x2003, 0x0003] {
         // Its data look like a UDP header, and are none.
         let later = ip(&v4_fragment(UDP, 7, field, &udp(&[0; 16]))).expect("it is valid");
@@ -147,7 +147,7 @@ fn fragments_of_ipv6_are_told_apart() {
     let first = concat(&[&fragment_header(UDP, 0, true, 0x0102_0304), &udp(&[0; 16])]);
     let first = ip(&v6(FRAGMENT, &first)).expect("it is valid");
     assert_eq!((first.fragment, first.fragment_id), (Fragment::First, 0x0102_0304));
-    assert_eq!((first.destination_port, first.transport_length), (53, 8));
+    assert_eq!((first.destination_port, first.protected_length()), (53, 8));
     for more in [true, false] {
         let later = concat(&[&fragment_header(UDP, 1448, more, 5), &[0; 16]]);
         let later = ip(&v6(FRAGMENT, &later)).expect("it is valid");
@@ -166,15 +166,19 @@ fn a_first_fragments_extension_headers_are_protected_like_its_transport_header()
     let [fragment, options] = [fragment_header(DESTINATION_OPTIONS, 0, true, 5), [TCP, 0, 1, 4, 0, 0, 0, 0]];
     let behind = ip(&v6(FRAGMENT, &concat(&[&fragment, &options, &tcp(2, &[])]))).expect("it is valid");
     assert_eq!((behind.fragment, behind.destination_port), (Fragment::First, 443));
-    assert_eq!(behind.transport_length, 28, "fragment offsets count from the options on");
+    assert_eq!(
+        (behind.transport_length, behind.protected_length()),
+        (20, 28),
+        "fragment offsets count from the options on"
+    );
     let [options, fragment] = [[FRAGMENT, 0, 1, 4, 0, 0, 0, 0], fragment_header(TCP, 0, true, 5)];
     let before =
         ip(&v6(DESTINATION_OPTIONS, &concat(&[&options, &fragment, &tcp(2, &[])]))).expect("it is valid");
-    assert_eq!(before.transport_length, 20, "these are in every fragment");
+    assert_eq!(before.protected_length(), 20, "these are in every fragment");
     assert_eq!((before.header_length, behind.header_length), (76, 76));
     let [fragment, options] = [fragment_header(DESTINATION_OPTIONS, 0, true, 5), [47, 0, 1, 4, 0, 0, 0, 0]];
     let portless = ip(&v6(FRAGMENT, &concat(&[&fragment, &options, &[0; 8]]))).expect("it is valid");
-    assert_eq!((portless.protocol, portless.transport_length), (47, 8), "they tell the protocol");
+    assert_eq!((portless.protocol, portless.protected_length()), (47, 8), "they tell the protocol");
 }
 
 #[test]

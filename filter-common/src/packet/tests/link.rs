@@ -24,8 +24,10 @@ fn up_to_two_tags_of_both_ethertypes_change_nothing() {
         ] {
             let frame = tagged(tags, ether_type, &payload);
             let packet = read_frame(&frame.as_slice()).expect("it is valid");
-            let offset = bare.transport_offset + 14 + 4 * tags.len() as u32;
-            assert_eq!(packet, Packet { transport_offset: offset, ..bare }, "{tags:x?}");
+            let link = 14 + 4 * tags.len() as u32;
+            let offset = bare.transport_offset + link;
+            let fragmented_from = if ether_type == IPV4 { bare.fragmented_from + link } else { 0 };
+            assert_eq!(packet, Packet { transport_offset: offset, fragmented_from, ..bare }, "{tags:x?}");
         }
     }
 }

@@ -1,0 +1,69 @@
+//! What each program may cost the verifier and the machine.
+//!
+//! A program that grows by a tenth fails here until its budget is moved on purpose; one that
+//! shrinks by as much fails too, so that the numbers stay true.
+
+use filter_common::{
+    abi::{self, programs},
+    connection::{Connection, Flow},
+};
+use tests::program::{Cost, Setting, programs};
+
+/// Slack of every number, in percent.
+const SLACK: u64 = 10;
+
+/// A program's budget: instructions that the verifier walks (it gives up after a million), bytes
+/// of machine code. Measured with rustc 1.95 and bpf-linker 0.10 on kernel 6.18, x86-64.
+struct Budget {
+    name: &'static str,
+    verified: u64,
+    machine_code: u64,
+}
+
+const BUDGETS: [Budget; 5] = [
+    Budget { name: programs::XDP, verified: 371_000, machine_code: 35_100 },
+    Budget { name: programs::TC_RECEIVE, verified: 392_000, machine_code: 35_300 },
+    Budget { name: programs::TC_SEND, verified: 392_000, machine_code: 35_500 },
+    Budget { name: programs::SWEEP, verified: 64_000, machine_code: 5_550 },
+    Budget { name: programs::CLOCK, verified: 21, machine_code: 137 },
+];
+
+/// Trouble with a number, if there is any.
+fn trouble(name: &str, what: &str, found: u64, budget: u64) -> Option<String> {
+    let slack = (budget * SLACK / 100).max(2);
+    (found.abs_diff(budget) > slack).then(|| format!("{name}: {found} {what}, the budget says {budget}"))
+}
+
+#[test]
+fn programs_keep_within_their_budgets() {
+    let mut found = Vec::new();
+    for budget in BUDGETS {
+        let Cost { verified, machine_code } = programs().cost(Setting::WORKLOAD, budget.name);
+        println!("{}: {verified} instructions verified, {machine_code} bytes", budget.name);
+        found.extend(trouble(budget.name, "instructions verified", verified, budget.verified));
+        // Other machines have other code.
+        if cfg!(target_arch = "x86_64") {
+            found.extend(trouble(budget.name, "bytes of machine code", machine_code, budget.machine_code));
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn both_sides_cost_the_verifier_alike() {
+    for name in [programs::XDP, programs::TC_RECEIVE, programs::TC_SEND] {
+        let workload = programs().cost(Setting::WORKLOAD, name).verified;
+        let host = programs().cost(Setting::HOST, name).verified;
+        assert!(host < workload * 3 / 2, "{name}: {workload} on side workload, {host} on side host");
+        assert!(host < 500_000, "{name}: {host}, half of what the verifier bears");
+    }
+}
+
+#[test]
+fn a_connection_costs_130_bytes() {
+    // An entry of two cache lines and its tag.
+    assert_eq!(size_of::<Connection>() + size_of::<u16>(), 130);
+    assert_eq!(size_of::<Flow>() + size_of::<u16>(), 130);
+    // 100,000 connections fill 13 MB; the tables are made for a million at once.
+    assert!(130 * (abi::CONNECTIONS + abi::FLOWS) <= 160 << 20);
+}
