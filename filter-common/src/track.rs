@@ -223,8 +223,10 @@ const fn advance_tcp(state: State, direction: Direction, reply: bool, flags: u8)
     const FIN_WAIT: u8 = Phase::TcpFinWait as u8;
     const CLOSE_WAIT: u8 = Phase::TcpCloseWait as u8;
     const PICKED_UP: u8 = Phase::TcpPickedUp as u8;
+    const CLOSED: u8 = Phase::TcpClosed as u8;
     let phase = state.phase_number();
-    if flags & tcp_flags::RST != 0 {
+    // A late FIN does not bring a reset connection back.
+    if flags & tcp_flags::RST != 0 || phase == CLOSED {
         return state.with_phase(Phase::TcpClosed as u8);
     }
     if flags & tcp_flags::FIN != 0 && phase != SYN_SENT {
@@ -305,6 +307,12 @@ mod tests {
     fn rst_closes_from_either_side() {
         assert_eq!(run(Phase::TcpEstablished, &[(Ingress, RST)]), Some(Phase::TcpClosed));
         assert_eq!(run(Phase::TcpSynSent, &[(Egress, RST | ACK)]), Some(Phase::TcpClosed));
+    }
+
+    #[test]
+    fn what_comes_after_a_reset_changes_nothing() {
+        let late = [(Ingress, RST), (Egress, FIN | ACK), (Ingress, FIN | ACK), (Egress, ACK), (Ingress, SYN | ACK)];
+        assert_eq!(run(Phase::TcpEstablished, &late), Some(Phase::TcpClosed));
     }
 
     #[test]
