@@ -17,6 +17,7 @@ pub mod eventually;
 pub mod foreign;
 pub mod frame;
 pub mod lab;
+pub mod model;
 pub mod netns;
 pub mod packet;
 pub mod policy;
