@@ -174,16 +174,17 @@ pub const fn is_bare_syn(flags: u8) -> bool {
     flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST | tcp_flags::FIN) == tcp_flags::SYN
 }
 
-/// Whether a segment of a known connection asks for a new one, so that the rules must be asked.
-/// Before the handshake is over, the SYN is the connection's own, sent again.
+/// Whether a segment of a known connection asks for a new one, so that the rules must be asked: a
+/// SYN that acknowledges nothing, whatever other flags disguise it (some hosts answer SYN with FIN).
+/// Before the handshake is over, a bare SYN is the connection's own, sent again.
 #[inline(always)]
 #[must_use]
 pub const fn begins_anew(state: State, protocol: u8, flags: u8) -> bool {
     let phase = state.phase_number();
+    let in_handshake = phase == Phase::TcpSynSent as u8 || phase == Phase::TcpSynReceived as u8;
     protocol == service::TCP
-        && is_bare_syn(flags)
-        && phase != Phase::TcpSynSent as u8
-        && phase != Phase::TcpSynReceived as u8
+        && flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
+        && !(in_handshake && is_bare_syn(flags))
 }
 
 /// Whether a SYN that the rules accept replaces the connection. An established one stays: a
@@ -318,6 +319,17 @@ mod tests {
                 let steps = [(Egress, RST), (direction, flags), (direction, flags)];
                 assert_eq!(run(Phase::TcpEstablished, &steps), Some(Phase::TcpClosed), "{flags:#x}");
             }
+        }
+    }
+
+    #[test]
+    fn a_disguised_syn_asks_the_rules_too() {
+        for phase in [Phase::TcpSynSent, Phase::TcpEstablished, Phase::TcpTimeWait, Phase::TcpClosed] {
+            let state = State::new(phase, Direction::Ingress, 0);
+            for disguise in [FIN, RST, FIN | RST] {
+                assert!(begins_anew(state, service::TCP, SYN | disguise), "{phase:?} {disguise}");
+            }
+            assert!(!begins_anew(state, service::TCP, SYN | ACK), "{phase:?}");
         }
     }
 
