@@ -239,7 +239,7 @@ impl Model {
         let live = key.as_ref().is_some_and(|(key, _)| self.is_live(key));
         let stage = key.as_ref().filter(|_| live).map(|(key, _)| self.conversations[key].stage);
         let anew = packet.is_syn() && !matches!(stage, Some(Stage::SynSent | Stage::SynReceived));
-        let found = key.clone().filter(|_| live && !anew);
+        let found = key.filter(|_| live && !anew);
         let remembered = found.as_ref().is_some_and(|(key, _)| {
             !packet.is_icmp() && self.conversations[key].asked_under == self.generation
         });
