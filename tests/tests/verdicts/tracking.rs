@@ -254,6 +254,16 @@ fn tcp_reset_is_forgotten_after_10_seconds() {
 }
 
 #[test]
+fn a_late_fin_does_not_keep_a_reset_connection() {
+    let steps = || {
+        let mut steps = handshake();
+        steps.extend([ingress(rst(HOST, SSH), Connection), egress(fin(SSH, HOST), Connection)]);
+        steps
+    };
+    forgotten_after(&server(), 10, Phase::TcpClosed, steps, || ack(SSH, HOST), Egress);
+}
+
+#[test]
 fn tcp_picked_up_is_forgotten_after_120_seconds() {
     let steps = || vec![ingress(ack(HOST, SSH), NewConnection)];
     forgotten_after(&server(), 120, Phase::TcpPickedUp, steps, || ack(SSH, HOST), Egress);
