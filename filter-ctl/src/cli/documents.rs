@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Exit, Failure, Output};
+use super::{Exit, Failure, Output, output};
 use crate::{
     compile::{Compiled, compile},
     document::{self, Diagnostic, Diagnostics, Document, Limits},
@@ -88,7 +88,7 @@ impl Read {
     pub(super) fn tell_warnings(&self, output: Output) {
         if output == Output::Table {
             for warning in &self.warnings {
-                eprint!("{}", warning.render(color()));
+                output::tell(&warning.render(color()));
             }
         }
     }

@@ -83,7 +83,7 @@ impl Failure {
     pub fn report(&self, output: Output) {
         // What is wrong with a document comes with its own headings.
         let heading = if self.exit == Exit::Document { "" } else { "error: " };
-        eprintln!("{heading}{}", self.message);
+        output::tell(&format!("{heading}{}\n", self.message));
         if output == Output::Json {
             let error = json!({
                 "code": self.exit.name(),

@@ -8,7 +8,7 @@ use std::{
 
 use filter_common::abi::sweep_flags;
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, output};
 use crate::{
     datapath::{self, Host, Places},
     flowlog::{
@@ -123,7 +123,7 @@ pub fn print(arguments: &Arguments, folder: &Folder, source: &mut dyn Source) ->
 
 /// Prints what was kept when there is nothing to drain.
 fn print_kept(arguments: &Arguments, folder: &Folder) -> Result<()> {
-    eprintln!("note: nothing is attached; these are the records that were kept");
+    output::note("nothing is attached; these are the records that were kept");
     let mut printer = Printer::to_stdout(arguments);
     printer.header()?;
     let lock = lock(folder)?;
@@ -135,7 +135,7 @@ fn print_kept(arguments: &Arguments, folder: &Folder) -> Result<()> {
 
 fn lock(folder: &Folder) -> Result<Lock> {
     Lock::acquire(&folder.lock(), PATIENCE, |holder| {
-        eprintln!("waiting for {holder}, which reads the flow log");
+        output::tell(&format!("waiting for {holder}, which reads the flow log\n"));
         true
     })
 }
@@ -145,15 +145,15 @@ fn tell_unlogged(arguments: &Arguments, attachments: &[Attachment]) {
     for Attachment { device, interface, interval, .. } in attachments {
         let wanted = arguments.interface_id.is_empty() || arguments.interface_id.contains(&interface.id);
         if wanted && interval.is_none() {
-            eprintln!(
-                "note: {} ({device}) is not logged: let a flow log of the policy cover it, or attach it with --log",
+            output::note(&format!(
+                "{} ({device}) is not logged: let a flow log of the policy cover it, or attach it with --log",
                 interface.id
-            );
+            ));
         }
     }
     for id in &arguments.interface_id {
         if !attachments.iter().any(|attachment| attachment.interface.id == *id) {
-            eprintln!("note: {id} is not attached");
+            output::note(&format!("{id} is not attached"));
         }
     }
 }
@@ -226,10 +226,12 @@ fn listening(written: io::Result<()>) -> Result<bool> {
 fn tell_gaps(reader: &Reader, dropped: Dropped) {
     let Dropped { records, packets, .. } = dropped;
     if records > 0 {
-        eprintln!("note: the spool was full: its {records} oldest records ({packets} packets) are gone");
+        output::note(&format!(
+            "the spool was full: its {records} oldest records ({packets} packets) are gone"
+        ));
     }
     if reader.unreadable() > 0 {
-        eprintln!("note: {} lines of the spool could not be read", reader.unreadable());
+        output::note(&format!("{} lines of the spool could not be read", reader.unreadable()));
     }
 }
 

@@ -31,7 +31,13 @@ pub(super) fn print_json(value: &Value) {
 
 /// A remark for people; never on standard output, which programs read.
 pub(super) fn note(text: &str) {
-    eprintln!("note: {text}");
+    tell(&format!("note: {text}\n"));
+}
+
+/// Tells people something. As with [`print`], that nobody listens is no error: `eprintln!` would
+/// panic, and take the exit code with it.
+pub(super) fn tell(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// A table without borders; the columns named in `numbers` are aligned to the right.
