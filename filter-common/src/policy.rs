@@ -60,7 +60,7 @@ pub const TIERS: [usize; 3] = [256 << 10, 4 << 20, 64 << 20];
 pub const LEAF: u32 = 1 << 31;
 
 /// Steps of the search in a chunk: a chunk has less than `1 << SEARCH_STEPS` ranges.
-pub const SEARCH_STEPS: u32 = 17;
+pub const SEARCH_STEPS: u32 = 21;
 
 /// Most bits of a root.
 pub const MAX_ROOT_BITS: u32 = 18;

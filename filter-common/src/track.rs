@@ -187,6 +187,22 @@ pub const fn begins_anew(state: State, protocol: u8, flags: u8) -> bool {
         && !(in_handshake && is_bare_syn(flags))
 }
 
+/// Whether a segment is the SYN of a connection that has not been answered yet, sent again.
+#[inline(always)]
+#[must_use]
+pub const fn is_syn_sent_again(state: State, flags: u8) -> bool {
+    state.phase_number() == Phase::TcpSynSent as u8 && is_bare_syn(flags)
+}
+
+/// Whether a connection is over and only waits for what is still on its way: that must not keep
+/// it, or whoever goes on sending would never meet the rules again.
+#[inline(always)]
+#[must_use]
+pub const fn lingers(state: State) -> bool {
+    let phase = state.phase_number();
+    phase == Phase::TcpClosed as u8 || phase == Phase::TcpTimeWait as u8
+}
+
 /// Whether a SYN that the rules accept replaces the connection. An established one stays: a
 /// forged SYN must not make it half-open.
 #[inline(always)]
@@ -330,6 +346,14 @@ mod tests {
                 assert!(begins_anew(state, service::TCP, SYN | disguise), "{phase:?} {disguise}");
             }
             assert!(!begins_anew(state, service::TCP, SYN | ACK), "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_over_lingers_and_nothing_else() {
+        for phase in Phase::ALL {
+            let over = matches!(phase, Phase::TcpClosed | Phase::TcpTimeWait);
+            assert_eq!(lingers(State::new(phase, Direction::Ingress, 0)), over, "{phase:?}");
         }
     }
 

@@ -122,7 +122,6 @@ pub(crate) unsafe fn count_flow(
 ) {
     // SAFETY: by the caller; every field is a number that other CPUs may change meanwhile.
     unsafe {
-        (*tally).last = moment.stamp;
         let Some(interval) = moment.interval() else { return };
         let seen = (&raw const (*tally).interval).read_volatile();
         if seen != interval && atomic::replace_u32(&raw mut (*tally).interval, seen, interval) {
@@ -217,7 +216,9 @@ pub(crate) unsafe fn hand_over(
         (*record).reason = (flags_and_reason >> 8) as u8;
         (*record).generation = of_lower_half(generation, (flags_and_reason >> 16) as u16);
         (*record).first = (*tally).first;
-        (*record).last = (*tally).last;
+        // A closed connection's last packets do not count for its idle time.
+        let (first, last) = ((*tally).first, (*tally).last);
+        (*record).last = if last.wrapping_sub(first) < 1 << 31 { last } else { first };
         entry.submit(0);
         Handed::Done
     }

@@ -74,6 +74,20 @@ impl Hit {
         Cached(unsafe { (&raw const (*self.entry).cached).read_volatile() })
     }
 
+    /// Generation of the policy that admitted the connection.
+    #[inline(always)]
+    pub(crate) fn opened_under(&self) -> u32 {
+        // SAFETY: the entry is in the table.
+        unsafe { (&raw const (*self.entry).generation).read_volatile() }
+    }
+
+    /// A packet that keeps the connection from being idle.
+    #[inline(always)]
+    pub(crate) fn touch(&self, direction: Direction, now: Stamp) {
+        // SAFETY: the entry is in the table.
+        unsafe { (&raw mut (*self.entry).tallies[direction.index()].last).write_volatile(now) };
+    }
+
     /// Lets the connection remember them.
     #[inline(always)]
     pub(crate) fn cache(&self, cached: Cached) {

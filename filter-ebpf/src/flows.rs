@@ -43,6 +43,7 @@ pub(crate) fn count(seen: &Seen<'_>, reason: Reason) -> u32 {
     };
     // SAFETY: the entry is in the table.
     unsafe {
+        (*entry).tally.last = seen.context.moment.stamp;
         account::count_flow(
             &raw mut (*entry).tally,
             &raw const (*entry).key,

@@ -160,7 +160,11 @@ fn recall(seen: &Seen<'_>, hit: &Hit) {
     if !connections::is_live(hit, header, seen.context.moment.stamp) {
         return;
     }
-    if track::begins_anew(hit.state, packet.protocol, packet.tcp_flags) {
+    // A SYN that is sent again is the connection's own, unless the rules have changed meanwhile: then
+    // it begins under the new ones.
+    let asked_again =
+        track::is_syn_sent_again(hit.state, packet.tcp_flags) && hit.opened_under() != header.generation;
+    if asked_again || track::begins_anew(hit.state, packet.protocol, packet.tcp_flags) {
         // The rules are asked. What they accept replaces the connection, but an established one.
         seen.learn(if track::is_replaced_by_syn(hit.state) { fact::REPLACE } else { fact::KEEP });
         return;
@@ -259,6 +263,9 @@ fn go_on(seen: &Seen<'_>, hit: &Hit) -> Reason {
     let next = track::advance(hit.state, seen.direction, seen.context.packet.tcp_flags);
     if next != hit.state {
         connections::change_state(hit, next);
+    }
+    if !track::lingers(hit.state) {
+        hit.touch(seen.direction, seen.context.moment.stamp);
     }
     // SAFETY: the entry is in the table.
     unsafe { seen.count_in(hit.entry, Reason::Connection) };

@@ -299,7 +299,7 @@ impl Seen<'_> {
     /// the grace after `attach`, in which older connections are picked up.
     #[inline(always)]
     pub(crate) fn may_open(&self, cell: Cell) -> bool {
-        use filter_common::packet::tcp_flags::{FIN, RST};
+        use filter_common::packet::tcp_flags::{ACK, FIN, RST};
         if !matches!(self.role(), Role::Own) {
             return false;
         }
@@ -308,21 +308,23 @@ impl Seen<'_> {
         }
         let strict = self.policy.header().flags & flags::STRICT_TCP != 0;
         let grace = self.context.moment.ticks < settings::grace_until();
-        self.context.packet.tcp_flags & (FIN | RST) == 0 && !strict && (cell.has(Cell::NARROW) || grace)
+        let in_mid_stream = self.context.packet.tcp_flags & (ACK | FIN | RST) == ACK;
+        in_mid_stream && !strict && (cell.has(Cell::NARROW) || grace)
     }
 
-    /// Whether an exempt remote is so for this packet. Reserved addresses always are. Link-local
-    /// ones can be forged by whoever is not on the link: as a packet's source they count only on
-    /// a packet that this host made (side `host`), or one to the interface's own addresses.
+    /// Whether an exempt remote is so for this packet. As a destination it always is; a source can
+    /// be forged. On side `host` the services behind exempt addresses are this host's, so the
+    /// packet must be one that it made, and not one that it forwards. On side `workload` that
+    /// cannot be known: a link-local source at least must come to the interface's own address.
     #[inline(always)]
     pub(crate) fn exemption_holds<S: Source>(&self, source: &S, cell: Cell) -> bool {
-        if !cell.has(Cell::LINK_LOCAL) || matches!(self.direction, Direction::Egress) {
+        if matches!(self.direction, Direction::Egress) {
             return true;
         }
         if settings::is_host_side() {
             return source.made_by_this_host();
         }
-        self.knows(fact::OWN)
+        !cell.has(Cell::LINK_LOCAL) || self.knows(fact::OWN)
     }
 
     /// DHCPv4 with a server on the link: the candidate's ports are right, the rest is the remote.
