@@ -14,8 +14,16 @@ pub const CONNECTIONS: usize = 1 << 20;
 /// Slots of the table that counts rejected and untracked flows.
 pub const FLOWS: usize = 1 << 17;
 
+// Slots are masked, not compared: the verifier needs it.
+const _: () = assert!(CONNECTIONS.is_power_of_two() && FLOWS.is_power_of_two());
+// Keys and records hold an interface's slot in 16 bits.
+const _: () = assert!(MAX_INTERFACES <= 1 << 16);
+
 /// Bytes of the ring buffer that carries flow records to user space.
 pub const RING_BYTES: u32 = 8 << 20;
+
+// The kernel wants a power of two and whole pages, of up to 64 KiB.
+const _: () = assert!(RING_BYTES.is_power_of_two() && RING_BYTES >= 64 << 10);
 
 /// Fragmented datagrams that are remembered at a time.
 pub const FRAGMENTS: u32 = 16 << 10;
@@ -82,8 +90,8 @@ pub mod programs {
     /// Hands over the open counts of a range of table slots; run by `BPF_PROG_TEST_RUN`, never
     /// attached. Its input is a frame that starts with a [`super::Sweep`].
     pub const SWEEP: &str = "filter_sweep";
-    /// Returns the clock: run by `BPF_PROG_TEST_RUN`, never attached. Its input is a frame whose
-    /// first eight bytes it overwrites with `bpf_jiffies64`.
+    /// Tells the clock: run by `BPF_PROG_TEST_RUN`, never attached. Its input is a frame whose
+    /// first eight bytes it overwrites with the programs' clock: `bpf_jiffies64` and the test offset.
     pub const CLOCK: &str = "filter_clock";
 }
 
@@ -131,6 +139,8 @@ pub struct Config {
     pub hash_secret: [u32; 12],
 }
 
+const _: () = assert!(size_of::<Config>() == 56);
+
 /// How much of its allowance an interface uses.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -143,6 +153,8 @@ pub struct Usage {
     /// Stamp of the last such search: there is one per stamp.
     pub searched: u64,
 }
+
+const _: () = assert!(size_of::<Usage>() == 24);
 
 /// What [`programs::SWEEP`] shall do.
 #[repr(C)]
@@ -164,6 +176,8 @@ pub struct Sweep {
     pub padding: [u32; 10],
 }
 
+const _: () = assert!(size_of::<Sweep>() == 64);
+
 /// Which datagram a fragment belongs to (RFC 791, RFC 8200), and for which interface.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,11 +190,14 @@ pub struct FragmentKey {
     pub id: u32,
     /// Slot of the interface.
     pub slot: u16,
-    /// Protocol, or next header of the fragment header.
+    /// Protocol; 0 for IPv6.
     pub protocol: u8,
     /// 4 or 6.
     pub family: u8,
 }
+
+// No padding: the kernel hashes and compares a map's keys byte by byte.
+const _: () = assert!(size_of::<FragmentKey>() == 16 + 16 + 4 + 2 + 1 + 1);
 
 /// What later fragments need to know of an accepted first one.
 #[repr(C)]
@@ -188,8 +205,8 @@ pub struct FragmentKey {
 pub struct FragmentVerdict {
     /// When the first fragment was seen; it is followed for 30 seconds, as Linux reassembles.
     pub seen: Stamp,
-    /// Length of its transport header: a later fragment must not begin within it.
-    pub transport_length: u32,
+    /// Its [`crate::packet::Packet::protected_length`]: a later fragment must not begin within.
+    pub protected_length: u32,
 }
 
 /// Seconds for which later fragments may follow a first one (`net.ipv4.ipfrag_time`).
@@ -203,4 +220,28 @@ pub mod sweep_flags {
     pub const RECLAIM: u32 = 2;
     /// Free all slots of the interface: it is being detached.
     pub const FORGET: u32 = 4;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn maps_have_names_of_their_own_that_the_kernel_keeps_whole() {
+        let names: HashSet<_> = maps::PINNED.into_iter().collect();
+        assert_eq!(names.len(), maps::PINNED.len());
+        for name in names {
+            // `BPF_OBJ_NAME_LEN` is 16, with the zero at the end.
+            assert!(name.len() < 16, "{name}");
+        }
+    }
+
+    #[test]
+    fn sweep_flags_are_bits_of_their_own() {
+        use sweep_flags::{FORGET, OPEN_INTERVAL, RECLAIM};
+        assert_eq!([OPEN_INTERVAL, RECLAIM, FORGET].map(u32::count_ones), [1; 3]);
+        assert_eq!(OPEN_INTERVAL | RECLAIM | FORGET, 7);
+    }
 }

@@ -92,3 +92,27 @@ mod user {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_address_is_converted_there_and_back(address: IpAddr) {
+            prop_assert_eq!(Address::from(address).to_ip(Family::of(address)), address);
+        }
+    }
+
+    #[test]
+    fn words_are_in_host_order_the_most_significant_first() {
+        let v4: IpAddr = [10, 1, 2, 3].into();
+        assert_eq!(Address::from(v4), Address([0x0a01_0203, 0, 0, 0]));
+        let v6: IpAddr = [0x2001, 0xdb8, 0, 1, 2, 3, 4, 5].into();
+        assert_eq!(Address::from(v6), Address([0x2001_0db8, 1, 0x0002_0003, 0x0004_0005]));
+    }
+}

@@ -68,3 +68,61 @@ pub const fn untracked(forward: Cell, mirror: Cell) -> bool {
     let either = (forward.0 | mirror.0) & Cell::ANY_ADDRESS_ALL_PORTS != 0;
     both && either
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANY: u8 = Cell::ANY_ADDRESS;
+    const ALL: u8 = Cell::ANY_ADDRESS | Cell::ANY_ADDRESS_ALL_PORTS;
+
+    #[test]
+    fn a_flow_is_untracked_if_any_address_may_both_ways_and_one_of_them_on_all_ports() {
+        // EC2 guide, `security-group-connection-tracking`, "Untracked connections".
+        for (forward, mirror, expected, what) in [
+            (ANY, ALL, true, "tcp 80 from 0.0.0.0/0, and all to 0.0.0.0/0"),
+            (ALL, ALL, true, "everything both ways"),
+            (ANY, ANY, false, "tcp 80 from 0.0.0.0/0, and only tcp 1024-65535 to 0.0.0.0/0"),
+            (ALL, 0, false, "everything in, nothing out"),
+            (ANY, 0, false, "tcp 80 in, nothing out"),
+            (Cell::NARROW, ALL, false, "tcp 80 from one host, and all to 0.0.0.0/0"),
+            (ANY | Cell::NARROW, ALL | Cell::NARROW, true, "a narrower rule beside changes nothing"),
+            (0, 0, false, "nothing"),
+        ] {
+            let noise =
+                Cell::NACL_ALLOW | Cell::GROUP_ALLOW | Cell::EXEMPT | Cell::LINK_LOCAL | Cell::SAME_SUBNET;
+            for other in [0, noise] {
+                let (forward, mirror) = (Cell(forward | other), Cell(mirror | other));
+                assert_eq!(untracked(forward, mirror), expected, "{what}");
+                assert_eq!(untracked(mirror, forward), expected, "both halves come out alike: {what}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_pair_keeps_its_cells_apart() {
+        for ingress in 0..=255 {
+            for egress in [0, 1, 0x80, 0xa5, 0xff] {
+                let pair = CellPair::new(Cell(ingress), Cell(egress));
+                assert_eq!(pair.of(Direction::Ingress), Cell(ingress));
+                assert_eq!(pair.of(Direction::Egress), Cell(egress));
+            }
+        }
+    }
+
+    #[test]
+    fn bits_are_eight_different_ones() {
+        let bits = [
+            Cell::NACL_ALLOW,
+            Cell::GROUP_ALLOW,
+            Cell::ANY_ADDRESS,
+            Cell::ANY_ADDRESS_ALL_PORTS,
+            Cell::NARROW,
+            Cell::EXEMPT,
+            Cell::LINK_LOCAL,
+            Cell::SAME_SUBNET,
+        ];
+        assert_eq!(bits.iter().fold(0, |all, bit| all | bit), 0xff);
+        assert!(Cell(0b11).has(0b01) && !Cell(0b01).has(0b11) && Cell(0).has(0));
+    }
+}

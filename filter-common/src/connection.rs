@@ -108,6 +108,8 @@ pub struct Tally {
     pub flags_and_reason: u32,
 }
 
+const _: () = assert!(size_of::<Tally>() == 32);
+
 /// An entry of the connection table: two cache lines.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug)]
@@ -157,7 +159,7 @@ impl State {
         Self(phase as u64 | (initiator as u64) << 8 | (incarnation as u64) << 32)
     }
 
-    /// The phase, or the closed one if the number is none (it never is).
+    /// The phase's number. It is read from shared memory, so nothing promises that it is one.
     #[inline(always)]
     #[must_use]
     pub const fn phase_number(self) -> u8 {
@@ -221,7 +223,9 @@ pub const fn idle(a: Stamp, b: Stamp, now: Stamp) -> u32 {
     if a < b { a } else { b }
 }
 
-/// The network ACL's verdicts on a connection's packets, and the generation that gave them.
+/// The network ACL's verdicts on a connection's packets, the generation that gave them, and the
+/// slot's incarnation: a verdict that was written when the slot had just gone to another
+/// connection must not be that one's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cached(pub u64);
 
@@ -231,6 +235,25 @@ impl Cached {
     #[must_use]
     pub const fn new(generation: u32, ingress_allowed: bool, egress_allowed: bool) -> Self {
         Self((generation as u64) << 32 | ingress_allowed as u64 | (egress_allowed as u64) << 1)
+    }
+
+    /// The same verdicts, for the connection of a state.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(self, state: State) -> Self {
+        Self(self.0 & !(0x3fff_ffff << 2) | Self::mark(state))
+    }
+
+    /// Whether the verdicts are on the connection of a state.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_of(self, state: State) -> bool {
+        self.0 & 0x3fff_ffff << 2 == Self::mark(state)
+    }
+
+    #[inline(always)]
+    const fn mark(state: State) -> u64 {
+        (state.incarnation() as u64 & 0x3fff_ffff) << 2
     }
 
     /// The generation.
@@ -247,3 +270,6 @@ impl Cached {
         self.0 >> (direction as u64) & 1 != 0
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,9 @@ pub struct Counters {
     pub lost_records: [u64; 2],
 }
 
+// A reason more is another layout: count the ABI's version up.
+const _: () = assert!(size_of::<Counters>() == 816);
+
 impl Counters {
     /// All zero.
     pub const ZERO: Self = Self {

@@ -8,7 +8,7 @@
 
 use crate::{
     Direction,
-    address::{Address, Family},
+    address::Family,
     packet::{Fragment, Packet},
     service::{ICMPV6, UDP},
     verdict::Reason,
@@ -95,12 +95,5 @@ const fn ports(packet: &Packet, direction: Direction) -> (u16, u16) {
     }
 }
 
-/// Whether an address stands for more than one host, so that it cannot be the interface's own.
-#[inline(always)]
-#[must_use]
-pub const fn is_group_address(address: &Address, family: Family) -> bool {
-    match family {
-        Family::V4 => address.0[0] >> 28 == 0xe || address.0[0] == u32::MAX,
-        Family::V6 => address.0[0] >> 24 == 0xff,
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -115,6 +115,8 @@ pub struct PolicyHeader {
     pub timeouts: [u32; Phase::COUNT],
 }
 
+const _: () = assert!(size_of::<PolicyHeader>() == 136);
+
 /// Bits of [`PolicyHeader::flags`].
 pub mod flags {
     /// The cells are sparse.
@@ -281,3 +283,6 @@ impl Block for Words {
         (word >> (16 * (place & 1))) as u16
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,4 +42,6 @@ pub struct FlowRecord {
     pub bytes: u64,
 }
 
+// The sum of its fields: padding would carry the kernel's memory to user space.
+const _: () = assert!(size_of::<FlowRecord>() == 2 * 16 + 2 * 2 + 4 + 2 * 2 + 5 * 4 + 2 * 8);
 const _: () = assert!(size_of::<FlowRecord>() == 80);

@@ -59,3 +59,25 @@ impl Service {
         Self::new(protocol, (icmp_type as u16) << 8 | code as u16)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_count_for_four_protocols_only() {
+        for protocol in 0..=255 {
+            let service = Service::new(protocol, 0x0304);
+            let (kind, value) = match protocol {
+                1 => (ServiceKind::Icmp, 0x0304),
+                6 => (ServiceKind::Tcp, 0x0304),
+                17 => (ServiceKind::Udp, 0x0304),
+                58 => (ServiceKind::Icmpv6, 0x0304),
+                other => (ServiceKind::Other, u16::from(other)),
+            };
+            assert_eq!(service, Service { kind, value });
+            assert!((service.kind as usize) < SERVICE_KINDS);
+        }
+        assert_eq!(Service::icmp(ICMP, 3, 4), Service::new(ICMP, 0x0304));
+    }
+}

@@ -133,6 +133,9 @@ impl Default for IdleTimeouts {
 }
 
 impl IdleTimeouts {
+    /// The longest that an interface may have.
+    pub const LONGEST: Self = Self { tcp_established: 432_000, udp_stream: 180, udp: 60 };
+
     /// Seconds after which an idle connection in a phase is forgotten.
     #[must_use]
     pub const fn by_phase(&self, phase: Phase) -> u32 {
@@ -171,16 +174,17 @@ pub const fn is_bare_syn(flags: u8) -> bool {
     flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST | tcp_flags::FIN) == tcp_flags::SYN
 }
 
-/// Whether a segment of a known connection asks for a new one, so that the rules must be asked.
-/// Before the handshake is over, the SYN is the connection's own, sent again.
+/// Whether a segment of a known connection asks for a new one, so that the rules must be asked: a
+/// SYN that acknowledges nothing, whatever other flags disguise it (some hosts answer SYN with FIN).
+/// Before the handshake is over, a bare SYN is the connection's own, sent again.
 #[inline(always)]
 #[must_use]
 pub const fn begins_anew(state: State, protocol: u8, flags: u8) -> bool {
     let phase = state.phase_number();
+    let in_handshake = phase == Phase::TcpSynSent as u8 || phase == Phase::TcpSynReceived as u8;
     protocol == service::TCP
-        && is_bare_syn(flags)
-        && phase != Phase::TcpSynSent as u8
-        && phase != Phase::TcpSynReceived as u8
+        && flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
+        && !(in_handshake && is_bare_syn(flags))
 }
 
 /// Whether a SYN that the rules accept replaces the connection. An established one stays: a
@@ -222,14 +226,13 @@ const fn advance_tcp(state: State, direction: Direction, reply: bool, flags: u8)
     const ESTABLISHED: u8 = Phase::TcpEstablished as u8;
     const FIN_WAIT: u8 = Phase::TcpFinWait as u8;
     const CLOSE_WAIT: u8 = Phase::TcpCloseWait as u8;
-    const PICKED_UP: u8 = Phase::TcpPickedUp as u8;
     const CLOSED: u8 = Phase::TcpClosed as u8;
+    const PICKED_UP: u8 = Phase::TcpPickedUp as u8;
     let phase = state.phase_number();
-    // A late FIN does not bring a reset connection back.
-    if flags & tcp_flags::RST != 0 || phase == CLOSED {
-        return state.with_phase(Phase::TcpClosed as u8);
+    if flags & tcp_flags::RST != 0 {
+        return state.with_phase(CLOSED);
     }
-    if flags & tcp_flags::FIN != 0 && phase != SYN_SENT {
+    if flags & tcp_flags::FIN != 0 && phase != SYN_SENT && phase != CLOSED {
         let state = state.with_fin(direction);
         return if state.fin_seen(direction.reverse()) {
             state.with_phase(Phase::TcpTimeWait as u8)
@@ -310,9 +313,24 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_after_a_reset_changes_nothing() {
-        let late = [(Ingress, RST), (Egress, FIN | ACK), (Ingress, FIN | ACK), (Egress, ACK), (Ingress, SYN | ACK)];
-        assert_eq!(run(Phase::TcpEstablished, &late), Some(Phase::TcpClosed));
+    fn nothing_reopens_what_was_reset() {
+        for flags in [ACK, FIN | ACK, SYN | ACK, RST] {
+            for direction in [Ingress, Egress] {
+                let steps = [(Egress, RST), (direction, flags), (direction, flags)];
+                assert_eq!(run(Phase::TcpEstablished, &steps), Some(Phase::TcpClosed), "{flags:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_disguised_syn_asks_the_rules_too() {
+        for phase in [Phase::TcpSynSent, Phase::TcpEstablished, Phase::TcpTimeWait, Phase::TcpClosed] {
+            let state = State::new(phase, Direction::Ingress, 0);
+            for disguise in [FIN, RST, FIN | RST] {
+                assert!(begins_anew(state, service::TCP, SYN | disguise), "{phase:?} {disguise}");
+            }
+            assert!(!begins_anew(state, service::TCP, SYN | ACK), "{phase:?}");
+        }
     }
 
     #[test]

@@ -135,3 +135,66 @@ impl Reason {
         matches!(self.category(), Category::Accepted | Category::Rejected)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn a_reasons_number_is_its_position() {
+        for (position, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, position, "{reason:?}");
+            assert_eq!(Reason::from_number(position as u8), Some(*reason));
+        }
+        assert_eq!(Reason::COUNT, 24);
+        for number in Reason::COUNT..=255 {
+            assert_eq!(Reason::from_number(number as u8), None, "{number}");
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_fit_for_labels() {
+        let names: HashSet<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names.len(), Reason::COUNT);
+        for name in names {
+            assert!(
+                !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_what_is_accepted_or_exempt_passes_and_only_what_has_a_tuple_is_judged() {
+        for reason in Reason::ALL {
+            let (passes, judged) = match reason.category() {
+                Category::Accepted => (true, true),
+                Category::Rejected => (false, true),
+                Category::NeverFiltered | Category::Exempt => (true, false),
+                Category::Unparsable => (false, false),
+            };
+            assert_eq!((reason.passes(), reason.judged()), (passes, judged), "{reason:?}");
+            assert_eq!(Verdict(*reason).passes(), passes);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_or_has_no_policy_is_dropped() {
+        for reason in [
+            Reason::Truncated,
+            Reason::BadIpHeader,
+            Reason::BadTransportHeader,
+            Reason::ExtensionHeaders,
+            Reason::VlanDepth,
+            Reason::NotIp,
+            Reason::TinyFragment,
+            Reason::OrphanFragment,
+            Reason::NoPolicy,
+            Reason::AllowanceExceeded,
+        ] {
+            assert!(!reason.passes(), "{reason:?}");
+        }
+    }
+}

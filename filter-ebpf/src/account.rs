@@ -66,7 +66,7 @@ impl Moment {
 #[inline(always)]
 pub(crate) fn interval(header: &PolicyHeader, ticks: u64) -> Option<u32> {
     let length = u64::from(header.interval_ticks);
-    if length == 0 { None } else { Some((ticks.wrapping_add(header.interval_phase) / length) as u32) }
+    Some(ticks.wrapping_add(header.interval_phase).checked_div(length)? as u32)
 }
 
 /// What a packet adds to its counts.

@@ -4,11 +4,11 @@ use core::ptr;
 
 use filter_common::{
     Direction,
-    abi::{self, Stamp, Usage},
+    abi::{self, FRAGMENT_SECONDS, Stamp, Usage},
     connection::{Cached, Connection, Key, State, idle},
     policy::{Block, PolicyHeader},
     table::{self, LANES, Place, RESERVED, WORDS},
-    track::{self, Phase},
+    track::{self, IdleTimeouts, Phase},
 };
 
 use crate::{
@@ -155,6 +155,8 @@ fn reserve(table: &Table, seen: &Seen<'_>, key: &Key, place: &Place, usage: *mut
             unsafe { close(entry) };
             return Reserved::Mine(slot);
         }
+        // Neighbours kept us from seizing it: it may still hold the key, which must not stand twice.
+        return Reserved::None;
     }
     // SAFETY: the pointer is into the map's value.
     let used = unsafe { (&raw const (*usage).connections).read_volatile() };
@@ -184,17 +186,16 @@ fn evict(table: &Table, seen: &Seen<'_>, header: &PolicyHeader, own_only: bool) 
         if table::tag_of(table, slot) <= RESERVED || own_only && table.owner(slot) != asking {
             continue;
         }
-        let (state, idle) = state_and_idle(table.entry(slot), now);
-        let phase = state.phase_number();
-        if idle > timeout(header, phase) {
-            seen.prefer(idle | 1 << 31, slot);
-        } else if Phase::is_half_open(phase) {
-            seen.prefer(idle + 1, slot);
-        }
+        seen.prefer(rank(table, slot, header, now), slot);
     }
     let victim = seen.preferred()?;
     let tag = table::tag_of(table, victim);
     if tag <= RESERVED || !table::change(table, victim, tag, RESERVED) {
+        return None;
+    }
+    if rank(table, victim, header, now) == 0 {
+        // It was answered while we chose: an established connection is never taken.
+        table::publish(table, victim, tag);
         return None;
     }
     let entry = table.entry(victim);
@@ -206,6 +207,42 @@ fn evict(table: &Table, seen: &Seen<'_>, header: &PolicyHeader, own_only: bool) 
         add_usage(asking, 1);
     }
     Some(victim)
+}
+
+/// How well a connection makes room: 0 not at all, above 2^31 because it has expired, else because
+/// it is half-open.
+#[inline(always)]
+fn rank(table: &Table, slot: u32, header: &PolicyHeader, now: Stamp) -> u32 {
+    let (state, idle) = state_and_idle(table.entry(slot), now);
+    let phase = state.phase_number();
+    let timeout = if table.owner(slot) == settings::slot() {
+        timeout(header, phase)
+    } else {
+        longest_timeout(header, phase)
+    };
+    if idle > timeout {
+        idle | 1 << 31
+    } else if Phase::is_half_open(phase) {
+        idle + 1
+    } else {
+        0
+    }
+}
+
+/// The longest timeout that any interface may have for a phase: by it another interface's
+/// connections are judged, whose own is not at hand.
+#[inline(always)]
+fn longest_timeout(header: &PolicyHeader, phase: u8) -> u32 {
+    let longest = |seconds: u32| settings::fragment_stamps().wrapping_mul(seconds / FRAGMENT_SECONDS);
+    if phase == Phase::TcpEstablished as u8 {
+        longest(IdleTimeouts::LONGEST.tcp_established)
+    } else if phase == Phase::UdpStream as u8 {
+        longest(IdleTimeouts::LONGEST.udp_stream)
+    } else if phase <= Phase::UdpAskedAgain as u8 {
+        longest(IdleTimeouts::LONGEST.udp)
+    } else {
+        timeout(header, phase)
+    }
 }
 
 #[inline(always)]
@@ -254,7 +291,6 @@ unsafe fn fill(entry: *mut Connection, seen: &Seen<'_>, key: &Key, cached: Cache
     unsafe {
         let incarnation = State((*entry).state).incarnation().wrapping_add(1);
         (*entry).key = *key;
-        (*entry).cached = cached.0;
         (*entry).opened = moment.stamp;
         (*entry).generation = cached.generation();
         for tally in [&raw mut (*entry).tallies[0], &raw mut (*entry).tallies[1]] {
@@ -262,6 +298,7 @@ unsafe fn fill(entry: *mut Connection, seen: &Seen<'_>, key: &Key, cached: Cache
             (*tally).interval = moment.interval().unwrap_or(0);
         }
         let state = State::new(phase, seen.direction, incarnation);
+        (*entry).cached = cached.of(state).0;
         (&raw mut (*entry).state).write_volatile(state.0);
     }
 }

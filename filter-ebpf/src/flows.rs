@@ -2,8 +2,8 @@
 //!
 //! The same structure as the connections' ([`filter_common::table`]), with a key that also holds
 //! the direction and the action. When a bucket is full, the flow that was idle longest makes room,
-//! if its interval has ended; if all are of the open interval, the packet is a counted loss: a
-//! scan cannot push an hour's flows out, nor can it hide.
+//! if its interval has ended or its counts were handed over; if all have counts of the open
+//! interval, the packet is a counted loss: a scan cannot push others' counts out, nor can it hide.
 
 use filter_common::{
     Direction, abi,
@@ -101,11 +101,15 @@ fn evict(table: &Table, place: &Place, interval: u32, seen: &Seen<'_>) -> Option
         }
         let entry = table.entry(slot);
         // SAFETY: the entry is in the table.
-        let (ended, idle) = unsafe {
+        let (free_to_go, idle) = unsafe {
             let ended = (&raw const (*entry).tally.interval).read_volatile() != interval;
-            (ended, moment.stamp.wrapping_sub((&raw const (*entry).tally.last).read_volatile()))
+            let handed_over = (&raw const (*entry).tally.packets).read_volatile() == 0;
+            (
+                ended || handed_over,
+                moment.stamp.wrapping_sub((&raw const (*entry).tally.last).read_volatile()),
+            )
         };
-        if ended && idle < 1 << 31 {
+        if free_to_go && idle < 1 << 31 {
             seen.prefer(idle + 1, slot);
         }
     }

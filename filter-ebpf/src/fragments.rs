@@ -2,11 +2,14 @@
 
 use filter_common::{
     abi::{FragmentKey, FragmentVerdict, Stamp},
+    address::Family,
     packet::Packet,
 };
 
 use crate::{maps::FRAGMENTS, settings};
 
+/// IPv4 tells datagrams apart by the protocol, too (RFC 791); IPv6 does not (RFC 8200, 4.5), and a
+/// later fragment does not know it where extension headers stand behind the fragment header.
 #[inline(always)]
 fn key(packet: &Packet) -> FragmentKey {
     FragmentKey {
@@ -14,7 +17,7 @@ fn key(packet: &Packet) -> FragmentKey {
         destination: packet.destination,
         id: packet.fragment_id,
         slot: settings::slot() as u16,
-        protocol: packet.protocol,
+        protocol: if matches!(packet.family, Family::V4) { packet.protocol } else { 0 },
         family: packet.family as u8,
     }
 }
@@ -22,7 +25,7 @@ fn key(packet: &Packet) -> FragmentKey {
 /// Remembers an accepted first fragment. If it can't, the later ones are dropped.
 #[inline(never)]
 pub(crate) fn remember(packet: &Packet, now: Stamp) -> u32 {
-    let verdict = FragmentVerdict { seen: now, transport_length: u32::from(packet.transport_length) };
+    let verdict = FragmentVerdict { seen: now, protected_length: packet.protected_length() };
     u32::from(FRAGMENTS.insert(key(packet), verdict, 0).is_ok())
 }
 
@@ -31,8 +34,8 @@ pub(crate) fn remember(packet: &Packet, now: Stamp) -> u32 {
 pub(crate) fn follows(packet: &Packet, now: Stamp) -> bool {
     let key = key(packet);
     // SAFETY: the value is copied at once; another CPU may at worst replace it by a newer one.
-    let Some(verdict) = (unsafe { FRAGMENTS.get(&key) }) else { return false };
+    let Some(verdict) = (unsafe { FRAGMENTS.get(key) }) else { return false };
     let age = now.wrapping_sub(verdict.seen);
     let fresh = age <= settings::fragment_stamps() || age >= 1 << 31;
-    fresh && u32::from(packet.fragment_offset) >= verdict.transport_length
+    fresh && u32::from(packet.fragment_offset) >= verdict.protected_length
 }

@@ -1,10 +1,14 @@
 //! The hooks: how the kernel calls the pipeline, and what a verdict means to it.
+//!
+//! What is logged here is for debugging ours; the verifier removes it unless the interface was
+//! attached with `--debug`. What users read are flow records.
 
 use aya_ebpf::{
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
+use aya_log_ebpf::debug;
 use filter_common::abi::Sweep;
 
 use crate::{
@@ -13,12 +17,17 @@ use crate::{
     sweep,
 };
 
+/// `TC_ACT_UNSPEC` is TCX's `TCX_NEXT`: programs after ours keep their say.
+const PASS: i32 = TC_ACT_UNSPEC;
+
 /// The device's receive side, before the kernel makes a socket buffer. Kernel 5.18 (multi-buffer).
 #[xdp(frags)]
 fn filter_xdp(context: XdpContext) -> u32 {
-    if pipeline::judge(&Xdp(&context), settings::receive_direction()).passes() {
+    let verdict = pipeline::judge(&Xdp(&context), settings::receive_direction());
+    if verdict.passes() {
         xdp_action::XDP_PASS
     } else {
+        debug!(&context, "dropped on receive: reason {}", verdict.0 as u8);
         xdp_action::XDP_DROP
     }
 }
@@ -26,19 +35,25 @@ fn filter_xdp(context: XdpContext) -> u32 {
 /// The device's receive side at TC. TCX from kernel 6.6, clsact before.
 #[classifier]
 fn filter_tc_receive(context: TcContext) -> i32 {
-    tc_action(pipeline::judge(&Skb(&context), settings::receive_direction()).passes())
+    let verdict = pipeline::judge(&Skb(&context), settings::receive_direction());
+    if verdict.passes() {
+        PASS
+    } else {
+        debug!(&context, "dropped on receive: reason {}", verdict.0 as u8);
+        TC_ACT_SHOT
+    }
 }
 
 /// The device's send side at TC.
 #[classifier]
 fn filter_tc_send(context: TcContext) -> i32 {
-    tc_action(pipeline::judge(&Skb(&context), settings::receive_direction().reverse()).passes())
-}
-
-/// `TC_ACT_UNSPEC` is TCX's `TCX_NEXT`: programs after ours keep their say.
-#[inline(always)]
-fn tc_action(passes: bool) -> i32 {
-    if passes { TC_ACT_UNSPEC } else { TC_ACT_SHOT as i32 }
+    let verdict = pipeline::judge(&Skb(&context), settings::receive_direction().reverse());
+    if verdict.passes() {
+        PASS
+    } else {
+        debug!(&context, "dropped on send: reason {}", verdict.0 as u8);
+        TC_ACT_SHOT
+    }
 }
 
 /// Hands over counts of a range of slots, see [`filter_common::abi::programs::SWEEP`].

@@ -109,7 +109,7 @@ fn decide<S: Source>(source: &S, seen: &Seen<'_>, context: *mut Context) -> Reas
     // SAFETY: the context is this CPU's own; nothing else refers to its key and place.
     let (key, place) = unsafe { (&raw mut (*context).key, &raw mut (*context).place) };
     // SAFETY: as above.
-    let role = unsafe { seen.lookup(source, key) };
+    let role = seen.lookup(source, key);
     seen.remember_role(role);
     verifier::forget_memory();
 
@@ -167,7 +167,7 @@ fn recall(seen: &Seen<'_>, hit: &Hit) {
     }
     seen.learn(fact::FOUND);
     let cached = hit.cached();
-    if !packet.is_icmp() && cached.generation() == header.generation {
+    if !packet.is_icmp() && cached.generation() == header.generation && cached.is_of(hit.state) {
         seen.learn(fact::VERDICT);
         if cached.allows(seen.direction) {
             seen.learn(fact::ALLOWED);
@@ -214,7 +214,7 @@ fn recall_acl(seen: &Seen<'_>, hit: &Hit) {
         seen.learn(fact::ALLOWED);
     }
     if !seen.context.packet.is_icmp() {
-        hit.cache(cached(seen));
+        hit.cache(cached(seen).of(hit.state));
     }
 }
 

@@ -101,20 +101,23 @@ fn visit_connection(walk: &mut Walk, slot: u32) {
         return;
     }
     let entry = table.entry(slot);
-    let Some(policy) = policy::of(owner) else { return };
-    let header = policy.header();
-    let mut kept = false;
-    // SAFETY: the entry is in the table.
-    unsafe {
-        let generation = Cached((*entry).cached).generation();
-        for direction in [Direction::Ingress, Direction::Egress] {
-            let tally = &raw mut (*entry).tallies[direction.index()];
-            kept |= !hand_over(walk, header, tally, table.key(slot), generation, direction);
+    let mut gone = walk.asks(sweep_flags::FORGET);
+    // An interface without a policy is being detached: its entries can only be forgotten.
+    if let Some(policy) = policy::of(owner) {
+        let header = policy.header();
+        let mut kept = false;
+        // SAFETY: the entry is in the table.
+        unsafe {
+            let generation = Cached((*entry).cached).generation();
+            for direction in [Direction::Ingress, Direction::Egress] {
+                let tally = &raw mut (*entry).tallies[direction.index()];
+                kept |= !hand_over(walk, header, tally, table.key(slot), generation, direction);
+            }
         }
+        let now = clock::stamp(walk.ticks);
+        gone |= walk.asks(sweep_flags::RECLAIM) && !kept && connections::has_expired(entry, header, now);
     }
-    let now = clock::stamp(walk.ticks);
-    let expired = walk.asks(sweep_flags::RECLAIM) && connections::has_expired(entry, header, now);
-    if (walk.asks(sweep_flags::FORGET) || expired && !kept) && table::change(&table, slot, tag, RESERVED) {
+    if gone && table::change(&table, slot, tag, RESERVED) {
         // SAFETY: the entry is reserved.
         unsafe { connections::close(entry) };
         connections::free(&table, slot);
@@ -133,19 +136,21 @@ fn visit_flow(walk: &mut Walk, slot: u32) {
         return;
     }
     let entry = table.entry(slot);
-    let Some(policy) = policy::of(owner) else { return };
-    let header = policy.header();
-    // SAFETY: the entry is in the table.
-    let (kept, idle) = unsafe {
-        let direction = flows::direction_of(table.key(slot));
-        let tally = &raw mut (*entry).tally;
-        let kept = !hand_over(walk, header, tally, table.key(slot), (*entry).generation, direction);
-        (kept, clock::stamp(walk.ticks).wrapping_sub((*tally).last))
-    };
-    // As long as a half-open connection: two intervals of the usual length.
-    let idle_enough = idle < 1 << 31 && idle > header.timeouts[Phase::TcpSynSent as usize];
-    let expired = walk.asks(sweep_flags::RECLAIM) && idle_enough;
-    if (walk.asks(sweep_flags::FORGET) || expired && !kept) && table::change(&table, slot, tag, RESERVED) {
+    let mut gone = walk.asks(sweep_flags::FORGET);
+    if let Some(policy) = policy::of(owner) {
+        let header = policy.header();
+        // SAFETY: the entry is in the table.
+        let (kept, idle) = unsafe {
+            let direction = flows::direction_of(table.key(slot));
+            let tally = &raw mut (*entry).tally;
+            let kept = !hand_over(walk, header, tally, table.key(slot), (*entry).generation, direction);
+            (kept, clock::stamp(walk.ticks).wrapping_sub((*tally).last))
+        };
+        // As long as a half-open connection: two intervals of the usual length.
+        let idle_enough = idle < 1 << 31 && idle > header.timeouts[Phase::TcpSynSent as usize];
+        gone |= walk.asks(sweep_flags::RECLAIM) && !kept && idle_enough;
+    }
+    if gone && table::change(&table, slot, tag, RESERVED) {
         // SAFETY: the entry is reserved.
         unsafe { flows::end(entry) };
         table::release(&table, slot);

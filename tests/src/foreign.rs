@@ -10,6 +10,7 @@ use crate::netns::Namespace;
 
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_LINK_DETACH: libc::c_long = 34;
 
 /// Where the foreign program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub enum Place {
 /// A foreign program that lets everything pass; detached when it goes out of scope.
 #[derive(Debug)]
 pub struct Foreign {
-    _link: OwnedFd,
+    link: OwnedFd,
     _program: OwnedFd,
 }
 
@@ -53,9 +54,16 @@ impl Foreign {
             let program = load(kind, verdict).expect("load a foreign program");
             // struct bpf_attr, link_create: prog_fd, target_ifindex, attach_type, flags.
             let program_number = program.as_raw_fd().unsigned_abs();
-            let link = bpf(BPF_LINK_CREATE, &[program_number, index, attach_type, flags]);
-            Self { _link: link.expect("attach a foreign program"), _program: program }
+            let link = open(BPF_LINK_CREATE, &[program_number, index, attach_type, flags]);
+            Self { link: link.expect("attach a foreign program"), _program: program }
         })
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        // Closing would not do: a child that another test has forked may hold the link until its exec.
+        let _ = bpf(BPF_LINK_DETACH, &[self.link.as_raw_fd().unsigned_abs()]);
     }
 }
 
@@ -69,11 +77,18 @@ fn load(kind: u32, verdict: u32) -> io::Result<OwnedFd> {
     let [code_low, code_high] = halves(instructions.as_ptr().addr() as u64);
     let [license_low, license_high] = halves(license.as_ptr().addr() as u64);
     // struct bpf_attr, prog_load: prog_type, insn_cnt, insns, license.
-    bpf(BPF_PROG_LOAD, &[kind, 2, code_low, code_high, license_low, license_high])
+    open(BPF_PROG_LOAD, &[kind, 2, code_low, code_high, license_low, license_high])
+}
+
+/// A command that opens something.
+fn open(command: libc::c_long, attributes: &[u32]) -> io::Result<OwnedFd> {
+    let number = bpf(command, attributes)?;
+    // SAFETY: the kernel has just opened it for us and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// The system call, with the rest of its attributes zero.
-fn bpf(command: libc::c_long, attributes: &[u32]) -> io::Result<OwnedFd> {
+fn bpf(command: libc::c_long, attributes: &[u32]) -> io::Result<i32> {
     let mut all = [0_u32; 32];
     all[..attributes.len()].copy_from_slice(attributes);
     // SAFETY: the attributes outlive the call; what they point at, the caller keeps alive.
@@ -82,6 +97,5 @@ fn bpf(command: libc::c_long, attributes: &[u32]) -> io::Result<OwnedFd> {
     if number < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just opened it for us and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    Ok(number)
 }

@@ -142,14 +142,23 @@ fn remove(path: &Path) {
     let _ = fs::remove_file(path);
 }
 
-/// Removes namespaces of test processes that were killed before they could clean up.
+/// Removes what test processes left that were killed before they could clean up: namespaces, and
+/// folders with a file system mounted in them.
 pub(crate) fn remove_leftovers(prefix: &str) {
-    let Ok(entries) = fs::read_dir(FOLDER) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.strip_prefix(prefix)?.split('-').next());
-        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-            remove(&entry.path());
-        }
+    let left = |folder: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let of_the_dead = entries.filter(|entry| {
+            let name = entry.file_name();
+            let owner = name.to_str().and_then(|name| name.strip_prefix(prefix)?.split('-').next());
+            owner.is_some_and(|process| !Path::new("/proc").join(process).exists())
+        });
+        of_the_dead.map(|entry| entry.path()).collect()
+    };
+    for namespace in left(Path::new(FOLDER)) {
+        remove(&namespace);
+    }
+    for folder in left(&std::env::temp_dir()) {
+        let _ = unmount(&folder.join("bpffs"));
+        let _ = fs::remove_dir_all(&folder);
     }
 }

@@ -210,6 +210,7 @@ impl Programs {
             link: if setting.bare { Link::Ip } else { Link::Ethernet },
             grace_until: if setting.grace { u64::MAX } else { 0 },
             fragment_stamps: clock.stamps_of(FRAGMENT_SECONDS),
+            debug: false,
         };
         let mut ebpf = object::load(&self.places, Some(&constants)).expect("open the maps");
         let xdp: &mut Xdp =

@@ -23,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 #[must_use]
 pub fn ping(from: &Namespace, source: IpAddr, to: IpAddr, count: u32) -> u32 {
     let mut command = from.command("ping");
-    command.args(["-n", "-i", "0.02", "-W", "0.6", "-c", &count.to_string(), "-I", &source.to_string()]);
+    command.args(["-n", "-i", "0.02", "-W", "0.4", "-c", &count.to_string(), "-I", &source.to_string()]);
     let output = finish(command.arg(to.to_string()), LIMIT);
     let summary = output.stdout.lines().find_map(|line| line.split_once(" received"));
     let Some((before, _)) = summary else { panic!("ping {to}: {}{}", output.stdout, output.stderr) };

@@ -112,14 +112,6 @@ fn json_lines_have_the_fields_of_the_text_with_numbers_as_numbers() {
 }
 
 #[test]
-fn a_flow_log_of_one_action_records_only_that() {
-    let lab = lab_with_traffic(&echo_policy().log("REJECT"));
-    assert_eq!(briefs(&read(&lab, &[])), [REJECTED]);
-    let lab = lab_with_traffic(&echo_policy().log("ACCEPT"));
-    assert_eq!(briefs(&read(&lab, &[])), ACCEPTED);
-}
-
-#[test]
 fn a_flow_is_one_record_per_interval() {
     let mut lab = Lab::new(Hook::Auto, Side::Workload);
     lab.attach(&Policy::new().log("ALL").allow_in("icmp", ANY4));
@@ -142,16 +134,6 @@ fn a_flow_is_one_record_per_interval() {
     counts.sort_unstable();
     assert_eq!(counts.iter().map(|count| count.1).collect::<Vec<_>>(), [3, 2], "{records:#?}");
     assert_eq!(records.len(), 4, "{records:#?}");
-}
-
-#[test]
-fn an_idle_interval_is_nodata() {
-    let mut lab = Lab::new(Hook::Auto, Side::Workload);
-    lab.attach(&Policy::new().log("ALL"));
-    advance(&lab, 121);
-    let records = Record::parse_all(&read(&lab, &[]));
-    assert!(records.iter().any(|record| record.status == "NODATA"), "{records:?}");
-    assert!(records.iter().all(|record| record.status == "NODATA"), "{records:?}");
 }
 
 #[test]

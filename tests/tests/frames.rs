@@ -14,7 +14,7 @@ use tests::{
 /// One echo with 3000 bytes of payload: three fragments each way. Whether it was answered.
 fn large_ping(lab: &Lab, source: IpAddr, to: IpAddr) -> bool {
     let mut ping = lab.remote.command("ping");
-    ping.args(["-n", "-c", "1", "-W", "0.6", "-s", "3000", "-I", &source.to_string(), &to.to_string()]);
+    ping.args(["-n", "-c", "1", "-W", "0.4", "-s", "3000", "-I", &source.to_string(), &to.to_string()]);
     finish(&mut ping, Duration::from_secs(10)).code == 0
 }
 
@@ -37,9 +37,10 @@ fn fragments_follow_their_first_one(lab: &mut Lab) {
         assert_sum(&records, (local, HOST.like(local)), protocol, "ACCEPT", echo);
         let accepted = tests::records::sum(&records, STRANGER.like(local), local, protocol, "ACCEPT");
         assert_eq!(accepted, Sum::default());
-        // Only the first fragment can be judged; the others have no first one to follow.
+        // Only first fragments can be judged, the others have none to follow; `ping` tries more than
+        // once when its own host's filter drops them.
         let first = tests::records::sum(&records, STRANGER.like(local), local, protocol, "REJECT");
-        assert_eq!(first.packets, 1);
+        assert!(first.packets >= 1, "{first:?}");
     }
 }
 

@@ -39,13 +39,17 @@ impl Scene {
 
     /// Which of the two ports is open.
     fn open(&self) -> [bool; 2] {
-        [0, 1].map(|number| {
-            let to = self.servers[number].address();
-            let first = traffic::tcp(&self.lab.remote, HOST.v4, to, SILENCE);
-            // A busy machine is not a drop: ask again, patiently, unless the other answer explains it.
-            first == Outcome::Answered
-                || traffic::tcp(&self.lab.remote, HOST.v4, to, 2 * SILENCE) == Outcome::Answered
-        })
+        let ask = |patience| {
+            [0, 1].map(|number| {
+                let to = self.servers[number].address();
+                traffic::tcp(&self.lab.remote, HOST.v4, to, patience) == Outcome::Answered
+            })
+        };
+        match ask(SILENCE) {
+            // On a busy machine no answer in time is not yet a drop.
+            [false, false] => ask(4 * SILENCE),
+            open => open,
+        }
     }
 
     /// How long the command takes when nobody kills it.

@@ -99,7 +99,7 @@ fn a_download_runs_through_two_hundred_applies(lab: &mut Lab) {
     for round in 1..=200 {
         let now = round % 2;
         let _ = lab.filter_ctl([Path::new("apply"), &documents[now]]).ok();
-        if round % 10 < 2 {
+        if round % 20 < 2 {
             assert_tcp(&lab.remote, HOST.v4, ports[now].address(), Outcome::Answered);
             assert_tcp(&lab.remote, HOST.v4, ports[1 - now].address(), Outcome::Silent);
             let after = download.bytes();

@@ -7,13 +7,13 @@ use std::{
 
 use tests::{
     eventually::eventually,
-    lab::{Ends, HOST, Lab, NEIGHBOUR, ROUTER, STRANGER, WORKLOAD},
+    lab::{Ends, HOST, Hook, Lab, NEIGHBOUR, ROUTER, STRANGER, Side, WORKLOAD},
     matrix,
     policy::{ANY4, ANY6, Policy},
     records::{Sum, assert_sum, list, sum},
     servers::Server,
     tools,
-    traffic::{Outcome, PATIENCE, SILENCE, assert_tcp, assert_udp, connect, segments},
+    traffic::{Outcome, PATIENCE, SILENCE, assert_tcp, assert_udp, connect, echo, segments},
 };
 
 const ICMP: [u8; 2] = [1, 58];
@@ -65,7 +65,7 @@ fn a_group_lets_tcp_in_by_its_rules_and_answers_out_by_state(lab: &mut Lab) {
         assert_sum(&records, (stranger, local), TCP, "ACCEPT", Sum::default());
         for (source, destination) in [(host, local), (local, host)] {
             let passed = sum(&records, source, destination, TCP, "ACCEPT");
-            assert!(passed.packets >= 3, "{passed:?} in\n{}", list(&records));
+            assert!(passed.packets >= 2, "{passed:?} in\n{}", list(&records));
         }
     }
 }
@@ -117,7 +117,7 @@ fn the_classic_four_pings_leave_the_classic_records(lab: &mut Lab) {
             lab.apply(&policy)
         };
         for (local, protocol) in WORKLOAD.both().into_iter().zip(ICMP) {
-            let found = tools::ping(&lab.remote, HOST.like(local), local, 3);
+            let found = echo(&lab.remote, HOST.like(local), local, 3);
             assert_eq!(found, answers, "{name}, protocol {protocol}");
         }
         let records = lab.new_flows();
@@ -140,7 +140,7 @@ fn reserved_addresses_are_neither_filtered_nor_logged(lab: &mut Lab) {
     assert_eq!(tools::ping(&lab.remote, ROUTER.v4, WORKLOAD.v4, 2), 2);
     let router = Server::udp_echo(&lab.remote, ROUTER.v4, 53);
     assert_udp(&lab.workload, WORKLOAD.v4, router.address(), Outcome::Answered);
-    assert_eq!(tools::ping(&lab.workload, WORKLOAD.v4, HOST.v4, 1), 0);
+    assert_eq!(echo(&lab.workload, WORKLOAD.v4, HOST.v4, 1), 0);
     let records = lab.flows();
     assert!(
         records.iter().all(|record| record.destination == Some(HOST.v4)
@@ -212,19 +212,43 @@ fn records_count_what_the_ends_count(lab: &mut Lab) {
     }
     let counted: Vec<_> = streams.iter().map(|(stream, _)| segments(stream)).collect();
     let records = lab.flows();
+    assert!(records.iter().all(|record| record.action == "ACCEPT"), "{}", list(&records));
     for (local, counted) in WORKLOAD.both().into_iter().zip(counted) {
         let host = HOST.like(local);
         let datagrams = packets(200, header(local) + 508);
         assert_sum(&records, (host, local), UDP, "ACCEPT", datagrams);
         assert_sum(&records, (local, host), UDP, "ACCEPT", datagrams);
         // Headers: 40 bytes of TCP in the SYN, 32 in all others.
-        let bytes = 1_000_000 + counted.sent * (header(local) + 32) + 8;
-        let forth = Sum { packets: counted.sent, bytes };
-        assert_eq!(counted.repeated, 0, "a lossless link: {counted:?}");
-        assert_sum(&records, (host, local), TCP, "ACCEPT", forth);
-        let back = Sum { packets: counted.received, bytes: counted.received * (header(local) + 32) + 8 };
-        assert_sum(&records, (local, host), TCP, "ACCEPT", back);
+        let headers = |packets: u64| packets * (header(local) + 32) + 8;
+        let [forth, back] = [(host, local), (local, host)]
+            .map(|(source, destination)| sum(&records, source, destination, TCP, "ACCEPT"));
+        assert_eq!(back.packets, counted.received, "{counted:?}\n{}", list(&records));
+        if merges_before_us(lab) {
+            assert!(forth.packets <= counted.sent, "{forth:?}, {counted:?}");
+        } else {
+            assert_eq!(forth.packets, counted.sent, "{counted:?}\n{}", list(&records));
+        }
+        // A busy machine may repeat a segment; how long it and its answer are, nobody tells.
+        if counted.repeated == 0 {
+            assert_eq!(back.bytes, headers(back.packets), "{counted:?}\n{}", list(&records));
+            assert_eq!(forth.bytes, 1_000_000 + headers(forth.packets), "{counted:?}\n{}", list(&records));
+        }
     }
+    // What the programs counted is what the records say; nothing was lost or not understood.
+    let status = lab.filter_ctl(["status", "--output", "json"]).ok().json();
+    let counted = &status["interfaces"][0];
+    let recorded: u64 = records.iter().map(|record| record.packets).sum();
+    assert_eq!(counted["packets"]["accepted"], recorded, "{counted:#}");
+    assert_eq!(counted["packets"]["unparsable"], 0, "{counted:#}");
+    for direction in ["ingress", "egress"] {
+        assert_eq!(counted["lost"]["packets"][direction], 0, "{counted:#}");
+    }
+}
+
+/// Whether the kernel hands the receive side packets that are merged from several on the wire
+/// without saying from how many: it runs generic XDP after receive offload.
+fn merges_before_us(lab: &Lab) -> bool {
+    lab.hook == Hook::XdpGeneric && lab.side == Side::Workload
 }
 
 /// HTTP by curl, DNS by dig (semantics 8.34: one's own DNS server is filtered and logged), both families.
@@ -265,21 +289,26 @@ fn iperf3_runs_where_it_may(lab: &mut Lab) {
     for local in WORKLOAD.both() {
         let host = HOST.like(local);
         let server = SocketAddr::new(local, 5201);
+        let mut received = 0;
         for options in [&["--bytes", "20M"][..], &["--bytes", "20M", "--reverse"]] {
-            let tcp = tools::iperf3((&lab.remote, host), (&lab.workload, server), options);
-            assert!(tcp.as_ref().is_ok_and(|found| found.bytes > 10_000_000), "{local} {options:?}: {tcp:?}");
+            let tcp = tools::iperf3((&lab.remote, host), (&lab.workload, server), options).expect("iperf3");
+            assert!(tcp.bytes > 5_000_000, "{local} {options:?}: {tcp:?}");
+            received += tcp.bytes;
         }
-        let options = ["--udp", "--bitrate", "10M", "--time", "1", "--length", "1000"];
+        let options = ["--udp", "--bitrate", "50M", "--bytes", "1M", "--length", "1000"];
         let udp = tools::iperf3((&lab.remote, host), (&lab.workload, server), &options).expect("iperf3");
-        assert!(udp.datagrams > 1000 && udp.lost == 0, "{udp:?}");
+        assert!(udp.datagrams > 1000, "{udp:?}");
         let refused = SocketAddr::new(local, 5202);
         assert!(tools::iperf3((&lab.remote, host), (&lab.workload, refused), &["--bytes", "1M"]).is_err());
         // Besides the measured datagrams there is one each way to begin.
         let records = lab.new_flows();
         let forth = sum(&records, host, local, UDP, "ACCEPT");
         assert_eq!(forth.packets, udp.datagrams + 1, "{}", list(&records));
-        let tcp = sum(&records, host, local, TCP, "ACCEPT");
-        assert!(tcp.bytes > 20_000_000, "{tcp:?}");
+        let [forth, back] = [(host, local), (local, host)].map(|(source, destination)| {
+            assert_eq!(sum(&records, source, destination, UDP, "REJECT").packets, 0);
+            sum(&records, source, destination, TCP, "ACCEPT").bytes
+        });
+        assert!(forth + back > received, "{forth} + {back} recorded, {received} received");
     }
 }
 

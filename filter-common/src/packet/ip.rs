@@ -49,6 +49,7 @@ pub(super) fn read_v4<B: Bytes>(packet: &mut Packet, bytes: &B, offset: usize) -
     packet.length = length as u32;
     packet.header_length = header_length as u32;
     packet.transport_offset = (offset + header_length) as u32;
+    packet.fragmented_from = packet.transport_offset;
 
     let fragment = u16::from_be_bytes(header.frags);
     packet.fragment_id = u32::from(u16::from_be_bytes(header.id));
@@ -80,46 +81,46 @@ pub(super) fn read_v6<B: Bytes>(packet: &mut Packet, bytes: &B, offset: usize) -
     let end = offset + length;
     let mut next = header.next_hdr;
     let mut at = offset + Ipv6Hdr::LEN;
-    let mut walked = 0;
-    while walked <= MAX_EXTENSION_HEADERS {
-        let step = match next {
-            FRAGMENT => {
-                let fragment = bytes.read::<[u8; FRAGMENT_LENGTH]>(at).ok_or(Reason::Truncated)?;
-                let field = u16::from_be_bytes([fragment[2], fragment[3]]);
-                packet.fragment_offset = field & 0xfff8;
-                packet.fragment_id = u32::from_be_bytes([fragment[4], fragment[5], fragment[6], fragment[7]]);
-                if packet.fragment_offset != 0 {
-                    packet.fragment = Fragment::Later;
-                    packet.protocol = fragment[0];
-                    packet.transport_offset = (at + FRAGMENT_LENGTH) as u32;
-                    return if at + FRAGMENT_LENGTH > end { Err(Reason::Truncated) } else { Ok(()) };
-                }
-                // Offset 0 and nothing to follow: an atomic fragment, RFC 6946.
-                if field & 1 != 0 {
-                    packet.fragment = Fragment::First;
-                }
-                next = fragment[0];
-                FRAGMENT_LENGTH
+    for walked in 0..=MAX_EXTENSION_HEADERS {
+        if !matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS | AUTHENTICATION) {
+            packet.protocol = next;
+            packet.transport_offset = at as u32;
+            packet.header_length = (at - offset) as u32;
+            return Ok(());
+        }
+        if walked == MAX_EXTENSION_HEADERS {
+            break;
+        }
+        let step = if next == FRAGMENT {
+            let fragment = bytes.read::<[u8; FRAGMENT_LENGTH]>(at).ok_or(Reason::Truncated)?;
+            let field = u16::from_be_bytes([fragment[2], fragment[3]]);
+            packet.fragment_offset = field & 0xfff8;
+            packet.fragment_id = u32::from_be_bytes([fragment[4], fragment[5], fragment[6], fragment[7]]);
+            if packet.fragment_offset != 0 {
+                packet.fragment = Fragment::Later;
+                packet.protocol = fragment[0];
+                packet.transport_offset = (at + FRAGMENT_LENGTH) as u32;
+                packet.header_length = (at + FRAGMENT_LENGTH - offset) as u32;
+                return if at + FRAGMENT_LENGTH > end { Err(Reason::Truncated) } else { Ok(()) };
             }
-            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | AUTHENTICATION => {
-                let option = bytes.read::<[u8; 2]>(at).ok_or(Reason::Truncated)?;
-                let units = option[1] as usize;
-                let step = if next == AUTHENTICATION { (units + 2) << 2 } else { (units + 1) << 3 };
-                next = option[0];
-                step
+            // Offset 0 and nothing to follow: an atomic fragment, RFC 6946.
+            if field & 1 != 0 {
+                packet.fragment = Fragment::First;
+                packet.fragmented_from = (at + FRAGMENT_LENGTH) as u32;
             }
-            protocol => {
-                packet.protocol = protocol;
-                packet.transport_offset = at as u32;
-                packet.header_length = (at - offset) as u32;
-                return Ok(());
-            }
+            next = fragment[0];
+            FRAGMENT_LENGTH
+        } else {
+            let option = bytes.read::<[u8; 2]>(at).ok_or(Reason::Truncated)?;
+            let units = option[1] as usize;
+            let step = if next == AUTHENTICATION { (units + 2) << 2 } else { (units + 1) << 3 };
+            next = option[0];
+            step
         };
         at += step;
         if at > end {
             return Err(Reason::Truncated);
         }
-        walked += 1;
     }
     Err(Reason::ExtensionHeaders)
 }

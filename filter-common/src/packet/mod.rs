@@ -1,6 +1,6 @@
 //! Reading a packet: link layer, IP, transport.
 //!
-//! One layer a file: [`link`], [`ip`], [`transport`]; [`quote`] reads what an ICMP error quotes, [`query`] which
+//! One layer a file: `link`, `ip`, `transport`; [`quote`] reads what an ICMP error quotes, [`query`] which
 //! ICMP messages ask and answer.
 //! Each checks its bounds, says what comes next, and refuses what contradicts itself. Nothing is
 //! passed because it could not be read: the caller drops what is refused here, but for ARP.
@@ -13,7 +13,7 @@
 //!   the IP length are padding and never looked at;
 //! - IPv4 options and up to eight IPv6 extension headers are walked over;
 //! - a first fragment must hold its whole transport header; an IPv6 atomic fragment (RFC 6946) is
-//!   no fragment.
+//!   no fragment; of a later fragment nothing is read but where it belongs.
 
 mod ip;
 mod link;
@@ -89,7 +89,10 @@ pub struct Packet {
     pub transport_offset: u32,
     /// Length of the IP and transport headers, repeated in every segment of a GSO packet.
     pub header_length: u32,
-    /// Length of the transport header, as far as a later fragment must not overwrite it.
+    /// Where the part of the datagram begins that is cut into fragments, of a first one: there the
+    /// offsets of later ones count from.
+    pub fragmented_from: u32,
+    /// Length of the transport header; 0 of a protocol without ports.
     pub transport_length: u16,
 }
 
@@ -111,6 +114,7 @@ impl Packet {
         length: 0,
         transport_offset: 0,
         header_length: 0,
+        fragmented_from: 0,
         transport_length: 0,
     };
 
@@ -169,6 +173,14 @@ impl Packet {
     #[must_use]
     pub const fn mirror_service(&self) -> Service {
         Service::new(self.protocol, self.source_port)
+    }
+
+    /// Length of what a later fragment must not overwrite, of a first one: the transport header and the
+    /// extension headers between it and the fragment header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn protected_length(&self) -> u32 {
+        self.transport_offset.wrapping_sub(self.fragmented_from).wrapping_add(self.transport_length as u32)
     }
 
     /// Packets and bytes on the wire that it stands for.

@@ -37,3 +37,43 @@ impl Query {
         (identifier, (self.request as u16) << 8 | asker as u16)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_request_has_its_answer_and_nothing_else_is_tracked() {
+        for (family, pairs) in
+            [(Family::V4, &[(8u8, 0u8), (13, 14), (15, 16), (17, 18)][..]), (Family::V6, &[(128, 129)][..])]
+        {
+            for icmp_type in 0..=255 {
+                let expected = pairs.iter().find_map(|(request, answer)| match icmp_type {
+                    t if t == *request => Some(Query { request: *request, is_answer: false }),
+                    t if t == *answer => Some(Query { request: *request, is_answer: true }),
+                    _ => None,
+                });
+                assert_eq!(of(family, icmp_type), expected, "{family:?} {icmp_type}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_and_its_answer_have_one_key() {
+        let request = of(Family::V4, 8).expect("echo request");
+        let answer = of(Family::V4, 0).expect("echo reply");
+        for direction in [Direction::Ingress, Direction::Egress] {
+            assert_eq!(request.ports(7, direction), answer.ports(7, direction.reverse()));
+        }
+    }
+
+    #[test]
+    fn queries_that_are_not_one_exchange_differ() {
+        let echo = of(Family::V4, 8).expect("echo request");
+        let timestamp = of(Family::V4, 13).expect("timestamp request");
+        let ports = echo.ports(7, Direction::Ingress);
+        assert_ne!(ports, echo.ports(7, Direction::Egress), "both ends ask with one identifier");
+        assert_ne!(ports, echo.ports(8, Direction::Ingress), "identifiers");
+        assert_ne!(ports, timestamp.ports(7, Direction::Ingress), "types");
+    }
+}

@@ -11,6 +11,10 @@ use crate::{
 
 /// Length of an ICMP error's own header, before the quote.
 const ICMP_ERROR_LENGTH: usize = 8;
+/// Length of a TCP or UDP header's ports.
+const PORTS_LENGTH: usize = 4;
+/// Length of an ICMP query's header.
+const QUERY_LENGTH: usize = 8;
 
 /// The head of a quoted packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +44,14 @@ pub const fn is_error(packet: &Packet) -> bool {
 }
 
 /// Reads the quote of an ICMP error; `None` if it is too short to name a connection, or about a
-/// later fragment, or (IPv6) about a packet with extension headers.
+/// later fragment. Of an IPv6 packet with extension headers it tells the first of them as the
+/// protocol, which no connection has.
 #[inline(always)]
 pub fn read<B: Bytes>(packet: &Packet, bytes: &B) -> Option<Quote> {
     let at = packet.transport_offset as usize + ICMP_ERROR_LENGTH;
-    let (mut quote, ports_at) = match packet.family {
+    // What the error holds behind its own header; beyond is padding.
+    let held = packet.length.saturating_sub(packet.header_length) as usize;
+    let (mut quote, header_length) = match packet.family {
         Family::V4 => {
             let header = bytes.read::<Ipv4Hdr>(at)?;
             let words = (header.vihl & 0x0f) as usize;
@@ -58,7 +65,7 @@ pub fn read<B: Bytes>(packet: &Packet, bytes: &B) -> Option<Quote> {
                 source_port: 0,
                 destination_port: 0,
             };
-            (quote, at + words * 4)
+            (quote, words * 4)
         }
         Family::V6 => {
             let header = bytes.read::<Ipv6Hdr>(at)?;
@@ -72,21 +79,26 @@ pub fn read<B: Bytes>(packet: &Packet, bytes: &B) -> Option<Quote> {
                 source_port: 0,
                 destination_port: 0,
             };
-            (quote, at + Ipv6Hdr::LEN)
+            (quote, Ipv6Hdr::LEN)
         }
     };
-    match quote.protocol {
-        TCP | UDP => {
-            let ports = bytes.read::<[u8; 4]>(ports_at)?;
-            quote.source_port = u16::from_be_bytes([ports[0], ports[1]]);
-            quote.destination_port = u16::from_be_bytes([ports[2], ports[3]]);
-        }
-        ICMP | ICMPV6 => {
-            let query = bytes.read::<[u8; 8]>(ports_at)?;
-            quote.source_port = u16::from_be_bytes([query[4], query[5]]);
-            quote.destination_port = u16::from(query[0]);
-        }
-        _ => {}
+    let wanted = match quote.protocol {
+        TCP | UDP => PORTS_LENGTH,
+        _ if quote.is_icmp(packet.family) => QUERY_LENGTH,
+        _ => 0,
+    };
+    if header_length + wanted > held {
+        return None;
+    }
+    let at = at + header_length;
+    if wanted == PORTS_LENGTH {
+        let ports = bytes.read::<[u8; PORTS_LENGTH]>(at)?;
+        quote.source_port = u16::from_be_bytes([ports[0], ports[1]]);
+        quote.destination_port = u16::from_be_bytes([ports[2], ports[3]]);
+    } else if wanted == QUERY_LENGTH {
+        let query = bytes.read::<[u8; QUERY_LENGTH]>(at)?;
+        quote.source_port = u16::from_be_bytes([query[4], query[5]]);
+        quote.destination_port = u16::from(query[0]);
     }
     Some(quote)
 }

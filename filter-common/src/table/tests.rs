@@ -3,6 +3,9 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+mod interleavings;
+mod model;
+
 use super::*;
 
 /// A small table in user space's memory, with the kernel's operations.

@@ -64,6 +64,10 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub grace: u32,
 
+    /// Let the programs log what they drop, for `filter-ctl debug`; it slows dropping down
+    #[arg(long)]
+    pub debug: bool,
+
     /// Printing.
     #[command(flatten)]
     pub output: OutputArguments,
@@ -110,6 +114,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         mode: arguments.xdp_mode,
         grace: arguments.grace,
         log: arguments.log,
+        debug: arguments.debug,
     };
     let outcome = session.attach(&order)?;
     let notes: Vec<_> = session.notes().iter().chain(&outcome.notes).cloned().collect();

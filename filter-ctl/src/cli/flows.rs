@@ -13,7 +13,7 @@ use crate::{
     datapath::{self, Host, Places},
     flowlog::{
         Collector, Error, Folder, HostSource, Record, Result, Source,
-        follow::{Sink, follow},
+        follow::{End, Sink, follow},
         format::{Format, Output},
         lock::Lock,
         record::{Action, Content},
@@ -109,7 +109,10 @@ pub fn print(arguments: &Arguments, folder: &Folder, source: &mut dyn Source) ->
     let mut collector = Collector::open(folder, lock, source)?;
     printer.header()?;
     if arguments.follow {
-        return follow(&mut collector, &mut printer);
+        if follow(&mut collector, &mut printer)? == End::Detached {
+            eprintln!("note: nothing is attached any more");
+        }
+        return Ok(());
     }
     collector.sweep(None, sweep_flags::OPEN_INTERVAL, &mut |_| {})?;
     let (reader, dropped) = (collector.reader()?, collector.spool().dropped());

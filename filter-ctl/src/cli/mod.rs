@@ -5,6 +5,7 @@ pub mod attach;
 pub mod check;
 pub mod completions;
 pub mod connections;
+pub mod debug;
 pub mod detach;
 mod documents;
 mod exit;
@@ -71,6 +72,7 @@ enum Command {
     Connections(connections::Arguments),
     Flows(flows::Arguments),
     Check(check::Arguments),
+    Debug(debug::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -103,6 +105,7 @@ fn run(command: Command) -> Result<(), (Failure, Output)> {
         Command::Status(arguments) => with(arguments.output, |_| status::run(&arguments)),
         Command::Connections(arguments) => with(arguments.output, |_| connections::run(&arguments)),
         Command::Check(arguments) => with(arguments.output, |_| check::run(&arguments)),
+        Command::Debug(arguments) => with(OutputArguments::default(), |_| debug::run(&arguments)),
         Command::Flows(arguments) => {
             flows::run(&arguments).map_err(|error| (Failure::from(error), Output::Table))
         }

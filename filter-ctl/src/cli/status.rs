@@ -14,6 +14,7 @@ use crate::{
         inspect::{Condition, Report, inspect},
         journal::Entry,
     },
+    flowlog,
     state::Side,
 };
 
@@ -44,7 +45,9 @@ Examples:
 ///
 /// If maps or state cannot be read, or the device is not attached.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let (mut reports, orphans) = inspect(&Places::from_environment())?;
+    let places = Places::from_environment();
+    let (mut reports, orphans) = inspect(&places)?;
+    let spool = flowlog::statistics(&flowlog::Folder::of(&places))?;
     if let Some(device) = &arguments.device {
         reports.retain(|report| report.entry.attachment.device == *device);
         if reports.is_empty() {
@@ -55,10 +58,17 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Output::Json => output::print_json(&json!({
             "interfaces": reports.iter().map(to_json).collect::<Vec<_>>(),
             "without_state": orphans,
+            "flow_log_spool": spool,
         })),
         Output::Table => {
             if reports.is_empty() {
                 output::print("no device is attached\n");
+            }
+            if spool.dropped_records != 0 {
+                output::note(&format!(
+                    "the flow log's spool was full: it dropped its oldest {} records ({} packets)",
+                    spool.dropped_records, spool.dropped_packets
+                ));
             }
             for (number, report) in reports.iter().enumerate() {
                 output::print(&format!("{}{}", if number == 0 { "" } else { "\n" }, describe(report)));

@@ -42,6 +42,8 @@ pub struct Order<'a> {
     pub grace: u32,
     /// The interval of `--log`.
     pub log: Option<u32>,
+    /// Whether the programs log what they drop.
+    pub debug: bool,
 }
 
 /// What was attached, and what people should know about it.
@@ -181,6 +183,7 @@ impl Session {
             link: order.device.link.clone().unwrap_or(abi::Link::Ethernet),
             grace_until: clock.ticks.wrapping_add(clock.ticks_of(order.grace)),
             fragment_stamps: clock.stamps_of(abi::FRAGMENT_SECONDS),
+            debug: order.debug,
         };
         let mut ebpf = object::load(&self.places, Some(&constants))?;
         let folder = pins::begin(&self.places, &entry.key(), slot)?;

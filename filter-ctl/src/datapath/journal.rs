@@ -2,7 +2,7 @@
 //!
 //! A command may be killed at any moment. So `attach` writes an entry in the phase *attaching*
 //! before it touches the device, and `detach` one in the phase *detaching*; whoever takes the lock
-//! next finishes what such an entry began ([`super::repair`]). Files are replaced as a whole.
+//! next finishes what such an entry began (see `session.rs`). Files are replaced as a whole.
 
 use std::{
     fs::{self, File},

@@ -16,6 +16,7 @@ pub mod hooks;
 pub mod host;
 pub mod inspect;
 pub mod journal;
+pub mod kernel_log;
 pub mod object;
 mod pins;
 pub mod places;

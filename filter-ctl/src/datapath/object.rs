@@ -24,6 +24,8 @@ pub struct Constants {
     pub grace_until: u64,
     /// Stamps for which later fragments follow a first one.
     pub fragment_stamps: u32,
+    /// Whether the programs log what they drop, for `filter-ctl debug`.
+    pub debug: bool,
 }
 
 /// The embedded object.
@@ -48,10 +50,12 @@ pub fn load(places: &Places, constants: Option<&Constants>) -> Result<Ebpf, Erro
     for name in maps::PINNED {
         loader.map_pin_path(name, places.maps().join(name));
     }
-    let (side, link);
+    let (side, link, level);
     if let Some(constants) = constants {
         side = constants.side as u8;
         link = constants.link as u8;
+        level = if constants.debug { log::Level::Debug as u8 } else { 0 };
+        loader.override_global(aya_log::LEVEL, &level, true);
         loader.override_global(globals::SLOT, &constants.slot, true);
         loader.override_global(globals::SIDE, &side, true);
         loader.override_global(globals::LINK, &link, true);

@@ -1,14 +1,11 @@
 //! Emptying the ring into the spool, and sweeping the tables into the ring.
 
-use std::{os::fd::OwnedFd, thread, time::Duration};
+use std::os::fd::OwnedFd;
 
-use filter_common::{
-    abi::{RING_BYTES, sweep_flags},
-    record::FlowRecord,
-};
+use filter_common::{abi::RING_BYTES, record::FlowRecord};
 
 use super::{
-    Error, Folder, Record, Result, Source,
+    Folder, Record, Result, Source,
     lock::Lock,
     losses::Losses,
     resolve::Resolver,
@@ -18,17 +15,14 @@ use super::{
 
 /// Slots that one run of the sweeping program goes through. A connection can have two records, of
 /// 88 bytes in the ring each: a run fills a third of it at most and leaves room for the traffic.
-const CHUNK: u32 = 16 << 10;
+pub(super) const CHUNK: u32 = 16 << 10;
 
 /// Records that the ring can hold. A drain stops after as many: it has then taken all that was
 /// there when it began, however fast new ones come.
 const RING_RECORDS: usize = RING_BYTES as usize / (size_of::<FlowRecord>() + 8);
 
 /// Runs over the same slots without any progress before a sweep gives up on them.
-const STALLS: u32 = 50;
-
-/// How long a detach waits for a reader that does not follow the log.
-const DETACH_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const STALLS: u32 = 50;
 
 /// The one that drains the ring: it holds the lock.
 pub struct Collector<'a> {
@@ -72,6 +66,17 @@ impl<'a> Collector<'a> {
     /// Everything that is in the spool now. It can be read after the lock is given back.
     pub fn reader(&self) -> Result<Reader> {
         self.spool.reader()
+    }
+
+    /// Forgets a slot whose interface is being detached.
+    pub(super) fn forget(&mut self, slot: u32) -> Result<()> {
+        self.losses.forget(slot);
+        self.losses.save()
+    }
+
+    /// Whether everything was detached since this began: then there is nothing more to come.
+    pub(super) fn gone(&self) -> bool {
+        self.source.gone()
     }
 
     /// Moves what is in the ring to the spool, and tells what was lost. Returns the number of
@@ -146,93 +151,17 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// Moves everything that the kernel still counts for an interface to the spool and frees its slots
-/// of the tables: the last step before it is detached, when its programs no longer run and its
-/// policy, by which the tables are swept, still stands.
-///
-/// Where a reader follows the log, the counts are handed to the ring and that reader keeps them;
-/// it remembers the interface for as long as it runs.
-pub fn hand_over(source: &mut dyn Source, folder: &Folder, slot: u32) -> Result<()> {
-    // First all counts, then all slots: with a slot its counts go to the losses if the ring is full.
-    let (counts, slots) = (sweep_flags::OPEN_INTERVAL, sweep_flags::OPEN_INTERVAL | sweep_flags::FORGET);
-    match Lock::acquire(&folder.lock(), DETACH_PATIENCE, |holder| !holder.follows) {
-        Ok(lock) => {
-            let mut collector = Collector::open(folder, lock, source)?;
-            collector.sweep(Some(slot), counts, &mut |_| {})?;
-            collector.sweep(Some(slot), slots, &mut |_| {})?;
-            collector.losses.forget(slot);
-            collector.losses.save()
-        }
-        Err(Error::Busy(holder)) => {
-            log::info!("{holder} reads the flow log: it gets the last records");
-            let counted = sweep_for_another(source, slot, counts);
-            sweep_for_another(source, slot, slots).and(counted)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Sweeps into a ring that another process drains.
-fn sweep_for_another(source: &mut dyn Source, slot: u32, flags: u32) -> Result<()> {
-    let mut stalls = 0;
-    let mut first = 0;
-    while first < SLOTS {
-        let count = CHUNK.min(SLOTS - first);
-        let swept = source.sweep(SweepRequest { first, count, slot: Some(slot), flags })?;
-        stalls = if swept.deferred > 0 && swept.records == 0 { stalls + 1 } else { 0 };
-        if stalls > STALLS {
-            return Err(Error::Kernel {
-                action: "hand over the last flow records",
-                source: "the ring is full and the process that reads it takes none".into(),
-            });
-        }
-        if swept.deferred == 0 {
-            first += count;
-        } else {
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use filter_common::abi::sweep_flags;
+
     use super::*;
     use crate::flowlog::{
-        fake::{Fake, attachment, record},
+        Error,
+        detach::hand_over,
+        fake::{Fake, Place, TestResult, attachment, numbered, packets, record},
         source::Lost,
     };
-
-    type TestResult<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
-
-    struct Place {
-        _folder: tempfile::TempDir,
-        folder: Folder,
-    }
-
-    impl Place {
-        fn new() -> TestResult<Self> {
-            let place = tempfile::tempdir()?;
-            Ok(Self { folder: Folder::new(place.path()), _folder: place })
-        }
-
-        fn collector<'a>(&self, fake: &'a mut Fake) -> Result<Collector<'a>> {
-            let lock = Lock::acquire(&self.folder.lock(), Duration::ZERO, |_| false)?;
-            Collector::open(&self.folder, lock, fake)
-        }
-
-        fn kept(&self) -> Result<Vec<Record>> {
-            Spool::open(&self.folder.spool(), self.folder.limits)?.reader()?.collect()
-        }
-    }
-
-    fn numbered(slot: u16, packets: u64) -> FlowRecord {
-        FlowRecord { packets, ..record(slot) }
-    }
-
-    fn packets(records: &[Record]) -> Vec<u64> {
-        records.iter().map(|record| record.content.packets()).collect()
-    }
 
     #[test]
     fn a_drain_keeps_all_in_order() -> TestResult {
@@ -301,31 +230,6 @@ mod tests {
     }
 
     #[test]
-    fn a_detach_hands_over_the_interfaces_counts_and_no_other_ones() -> TestResult {
-        let place = Place::new()?;
-        let table = vec![(5, numbered(0, 1)), (6, numbered(1, 2)), (SLOTS - 1, numbered(0, 3))];
-        let mut fake = Fake { table, ..Fake::default() };
-        hand_over(&mut fake, &place.folder, 0)?;
-        assert_eq!(packets(&place.kept()?), [1, 3]);
-        assert_eq!(fake.table.len(), 1);
-        let forgetting = |sweep: &SweepRequest| sweep.flags & sweep_flags::FORGET != 0;
-        let slots =
-            fake.sweeps.iter().filter(|sweep| forgetting(sweep)).map(|sweep| sweep.count).sum::<u32>();
-        assert_eq!(slots, SLOTS, "every slot is asked to forget the interface");
-        Ok(())
-    }
-
-    #[test]
-    fn a_detach_hands_over_more_than_the_ring_holds_before_any_slot_is_freed() -> TestResult {
-        let place = Place::new()?;
-        let mut fake = Fake { table: (0..40).map(|n| (n, record(0))).collect(), ..Fake::default() };
-        hand_over(&mut fake, &place.folder, 0)?;
-        assert_eq!(place.kept()?.len(), 40);
-        assert_eq!(fake.lost, Lost::default());
-        Ok(())
-    }
-
-    #[test]
     fn a_follower_keeps_the_last_records_of_a_detached_interface() -> TestResult {
         let place = Place::new()?;
         let mut fake = Fake { table: vec![(5, numbered(0, 7))], ..Fake::default() };
@@ -337,7 +241,6 @@ mod tests {
         let mut detaching = Fake::default();
         hand_over(&mut detaching, &place.folder, 0)?;
         assert!(detaching.sweeps.iter().all(|sweep| sweep.slot == Some(0)));
-        assert_eq!(detaching.begun, 0, "it does not touch the ring");
 
         follower.source.sweep(SweepRequest {
             first: 0,

@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     net::{IpAddr, Ipv4Addr},
     os::fd::OwnedFd,
+    time::Duration,
 };
 
 use filter_common::{
@@ -14,10 +15,12 @@ use filter_common::{
 };
 
 use super::{
-    Error, Record, Result, Source,
+    Collector, Error, Folder, Record, Result, Source,
+    lock::Lock,
     record::{Content, Loss},
     resolve::Resolver,
     source::{Lost, SweepRequest, Swept},
+    spool::Spool,
 };
 use crate::{
     clock::Clock,
@@ -199,4 +202,41 @@ impl Source for Fake {
     fn readable(&self) -> Result<Option<OwnedFd>> {
         Ok(None)
     }
+
+    fn gone(&self) -> bool {
+        self.attachments.is_empty()
+    }
+}
+
+pub(crate) type TestResult<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// A state folder of a test's own.
+pub(crate) struct Place {
+    _folder: tempfile::TempDir,
+    pub(crate) folder: Folder,
+}
+
+impl Place {
+    pub(crate) fn new() -> TestResult<Self> {
+        let place = tempfile::tempdir()?;
+        Ok(Self { folder: Folder::new(place.path()), _folder: place })
+    }
+
+    pub(crate) fn collector<'a>(&self, fake: &'a mut Fake) -> Result<Collector<'a>> {
+        let lock = Lock::acquire(&self.folder.lock(), Duration::ZERO, |_| false)?;
+        Collector::open(&self.folder, lock, fake)
+    }
+
+    pub(crate) fn kept(&self) -> Result<Vec<Record>> {
+        Spool::open(&self.folder.spool(), self.folder.limits())?.reader()?.collect()
+    }
+}
+
+/// [`record`] with packets to tell it from others by.
+pub(crate) fn numbered(slot: u16, packets: u64) -> FlowRecord {
+    FlowRecord { packets, ..record(slot) }
+}
+
+pub(crate) fn packets(records: &[Record]) -> Vec<u64> {
+    records.iter().map(|record| record.content.packets()).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, OwnedFd, RawFd},
+    os::fd::{OwnedFd, RawFd},
     time::Duration,
 };
 
@@ -33,10 +33,19 @@ pub trait Sink {
     }
 }
 
+/// Why the following ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By a signal, or because nobody listens any more.
+    Stopped,
+    /// The last interface was detached: there is nothing more to come.
+    Detached,
+}
+
 /// Drains the ring and sweeps ended intervals, and gives what comes to `sink`, until a signal
-/// (interrupt, terminate, hang-up) or until nobody listens. Every record is kept in the spool,
-/// whether the sink takes it or not.
-pub fn follow(collector: &mut Collector<'_>, sink: &mut dyn Sink) -> Result<()> {
+/// (interrupt, terminate, hang-up), until nobody listens or nothing is attached any more. Every
+/// record is kept in the spool, whether the sink takes it or not.
+pub fn follow(collector: &mut Collector<'_>, sink: &mut dyn Sink) -> Result<End> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -44,7 +53,7 @@ pub fn follow(collector: &mut Collector<'_>, sink: &mut dyn Sink) -> Result<()> 
     runtime.block_on(run(collector, sink))
 }
 
-async fn run(collector: &mut Collector<'_>, sink: &mut dyn Sink) -> Result<()> {
+async fn run(collector: &mut Collector<'_>, sink: &mut dyn Sink) -> Result<End> {
     let ring = match collector.follow()? {
         Some(ring) => {
             // SAFETY: an `OwnedFd` names one descriptor, always the same one, and nothing closes it
@@ -58,6 +67,12 @@ async fn run(collector: &mut Collector<'_>, sink: &mut dyn Sink) -> Result<()> {
     let mut tick = interval(SWEEP);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        let event = tokio::select! {
+            biased;
+            () = stop.received() => Event::Stop,
+            _ = tick.tick() => Event::Tick,
+            () = readable(ring.as_ref()) => Event::Records,
+        };
         let mut refused = None;
         let mut observe = |records: &[Record]| {
             // What the sink does not take is kept all the same: the ring is drained to its end.
@@ -65,30 +80,35 @@ async fn run(collector: &mut Collector<'_>, sink: &mut dyn Sink) -> Result<()> {
                 refused = sink.accept(records).err();
             }
         };
-        let stopped = tokio::select! {
-            biased;
-            () = stop.received() => {
-                collector.drain(&mut observe)?;
-                true
-            }
-            _ = tick.tick() => {
-                // No flags: the counts of ended intervals only.
-                collector.sweep(None, 0, &mut observe)?;
-                false
-            }
-            () = readable(ring.as_ref()) => {
-                // Losses are told with the next tick.
-                collector.take(&mut observe)?;
-                false
-            }
+        let drained = match event {
+            Event::Stop => collector.drain(&mut observe),
+            // No flags: the counts of ended intervals only.
+            Event::Tick => collector.sweep(None, 0, &mut observe),
+            // Losses are told with the next tick.
+            Event::Records => collector.take(&mut observe),
         };
         match refused {
-            Some(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Some(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(End::Stopped),
             Some(error) => return Err(Error::Output(error)),
-            None if stopped || sink.output().is_some_and(closed) => return Ok(()),
             None => {}
         }
+        match drained {
+            // The last detach waited until we had all, and took the maps away from under us.
+            _ if event != Event::Records && collector.gone() => return Ok(End::Detached),
+            Err(_) if collector.gone() => return Ok(End::Detached),
+            Err(error) => return Err(error),
+            Ok(_) if event == Event::Stop || sink.output().is_some_and(closed) => return Ok(End::Stopped),
+            Ok(_) => {}
+        }
     }
+}
+
+/// What the following waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Event {
+    Stop,
+    Tick,
+    Records,
 }
 
 /// Waits until the ring has records, and a moment longer for those that come with them.
@@ -107,10 +127,15 @@ async fn readable(ring: Option<&AsyncFd<OwnedFd>>) {
 
 /// Whether nobody reads the other end of a pipe, a socket or a terminal any more.
 fn closed(output: RawFd) -> bool {
-    let mut poll = libc::pollfd { fd: output.as_raw_fd(), events: 0, revents: 0 };
+    poll(output, 0) & (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL) != 0
+}
+
+/// What a file descriptor is ready for just now, of `events` and of the troubles that are always told.
+pub(super) fn poll(file: RawFd, events: i16) -> i16 {
+    let mut poll = libc::pollfd { fd: file, events, revents: 0 };
     // SAFETY: one valid `pollfd`; with a timeout of zero the call does not block.
     let polled = unsafe { libc::poll(&raw mut poll, 1, 0) };
-    polled == 1 && poll.revents & (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL) != 0
+    if polled == 1 { poll.revents } else { 0 }
 }
 
 /// The signals that end the following.
@@ -141,7 +166,7 @@ fn kernel(action: &'static str) -> impl FnOnce(io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Write, os::fd::AsFd};
+    use std::{io::Write, os::fd::AsRawFd};
 
     use super::*;
     use crate::flowlog::{
@@ -224,12 +249,25 @@ mod tests {
     }
 
     #[test]
+    fn following_ends_when_nothing_is_attached_any_more_and_the_ring_is_drained() -> TestResult {
+        let place = tempfile::tempdir()?;
+        let folder = Folder::new(place.path());
+        let lock = Lock::acquire(&folder.lock(), Duration::ZERO, |_| false)?;
+        let ring = (0..8).map(|_| record(0)).collect();
+        let mut fake = Fake { ring, attachments: Vec::new(), ..Fake::default() };
+        let mut collector = Collector::open(&folder, lock, &mut fake)?;
+        assert_eq!(follow(&mut collector, &mut Patient(9, Vec::new()))?, End::Detached);
+        assert_eq!(collector.reader()?.count(), 8);
+        Ok(())
+    }
+
+    #[test]
     fn a_pipe_without_a_reader_is_closed() -> TestResult {
         let (reader, mut writer) = io::pipe()?;
         writer.write_all(b"x")?;
-        assert!(!closed(writer.as_fd().as_raw_fd()));
+        assert!(!closed(writer.as_raw_fd()));
         drop(reader);
-        assert!(closed(writer.as_fd().as_raw_fd()));
+        assert!(closed(writer.as_raw_fd()));
         Ok(())
     }
 }

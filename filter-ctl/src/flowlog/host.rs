@@ -3,10 +3,10 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::{MapData, RingBuf};
-use filter_common::record::FlowRecord;
+use filter_common::{abi::maps, record::FlowRecord};
 
 use super::{
-    Error, Folder, Result, Source, collect,
+    Error, Folder, Result, Source, detach,
     source::{Lost, SweepRequest, Swept},
 };
 use crate::{
@@ -21,13 +21,15 @@ pub struct HostSource<'a> {
     /// Open while there is a reader. It remembers how far it has read, so that one that was opened
     /// before another process read would go back and give that process's records again.
     ring: Option<RingBuf<MapData>>,
+    /// The ring's id: the last detach removes the maps, the next attach makes new ones.
+    ring_id: Option<u32>,
 }
 
 impl<'a> HostSource<'a> {
     /// The flow log's view of a host.
     #[must_use]
     pub const fn new(host: &'a Host) -> Self {
-        Self { host, ring: None }
+        Self { host, ring: None, ring_id: None }
     }
 }
 
@@ -37,14 +39,19 @@ impl<'a> HostSource<'a> {
 /// It is for `detach`, when the interface's programs run no more and its attachment is still in
 /// the state folder: the records' names come from there.
 pub fn hand_over_all(host: &Host, slot: u32) -> Result<()> {
-    collect::hand_over(&mut HostSource::new(host), &Folder::of(host.places()), slot)
+    detach::hand_over(&mut HostSource::new(host), &Folder::of(host.places()), slot)
 }
 
 impl Source for HostSource<'_> {
     fn begin(&mut self) -> Result<()> {
         // The old one first, if any.
         self.ring = None;
-        self.ring = Some(self.host.records().map_err(kernel("open the ring of flow records"))?);
+        let opened = self.host.records().and_then(|ring| {
+            let id = self.host.map(maps::RECORDS)?.info()?.id();
+            Ok((ring, id))
+        });
+        let (ring, id) = opened.map_err(kernel("open the ring of flow records"))?;
+        (self.ring, self.ring_id) = (Some(ring), Some(id));
         Ok(())
     }
 
@@ -94,6 +101,11 @@ impl Source for HostSource<'_> {
         let Some(ring) = &self.ring else { return Ok(None) };
         let ring = ring.as_fd().try_clone_to_owned();
         ring.map(Some).map_err(|source| Error::Kernel { action: "watch the ring", source: source.into() })
+    }
+
+    fn gone(&self) -> bool {
+        let pinned = self.host.map(maps::RECORDS).ok().and_then(|map| map.info().ok());
+        pinned.map(|info| info.id()) != self.ring_id
     }
 }
 

@@ -3,7 +3,7 @@
 //! The programs hand over one [`filter_common::record::FlowRecord`] per flow and interval. Here,
 //! under a [`lock`], they are taken from the ring ([`collect`]), resolved to what AWS calls a
 //! record ([`record`], [`resolve`]), kept in a bounded [`spool`], and printed by whoever wants to
-//! see some of them ([`format`], [`follow`]). What the kernel could not hand over is counted there
+//! see some of them ([`mod@format`], [`follow`]). What the kernel could not hand over is counted there
 //! and becomes a `SKIPDATA` record here ([`losses`]).
 //!
 //! ```text
@@ -17,6 +17,7 @@
 //! asked for.
 
 pub mod collect;
+pub mod detach;
 pub mod follow;
 pub mod format;
 pub mod host;

@@ -40,8 +40,11 @@ pub trait Source {
     /// returned `Ok` for it.
     fn take(&mut self, limit: usize, keep: &mut dyn FnMut(&[FlowRecord]) -> Result<()>) -> Result<usize>;
 
-    /// A file descriptor that becomes readable when the ring does.
+    /// A file descriptor that is readable as long as the ring has records.
     fn readable(&self) -> Result<Option<OwnedFd>>;
+
+    /// Whether the ring that this reader reads is no more the host's: everything was detached.
+    fn gone(&self) -> bool;
 }
 
 /// One run of the sweeping program.

@@ -1,7 +1,8 @@
 //! `iperf`: throughput between two namespaces, with and without the filter.
 //!
-//! The variants take turns, so that a machine that slows down does so for all of them; the
-//! median of each is compared. One side of the veth pair is pinned to one processor, the other
+//! The variants take turns, so that a machine that slows down does so for all of them. Each run
+//! with the filter is compared with the run without it that came just before; the median of
+//! these shares is what counts. One side of the veth pair is pinned to one processor, the other
 //! to the other. What a veth pair in one machine shows is the relative cost of the filter beside
 //! the kernel's own work, not the speed of a network card.
 
@@ -71,13 +72,12 @@ fn table(samples: &[Vec<Sample>], hooks: &[String]) -> Result<Report> {
     let mut numbers = Vec::new();
     writeln!(
         table,
-        "Gbit/s that arrive: median (least .. most), and the share of what arrives without the filter\n"
+        "Gbit/s that arrive: median (least .. most), and the median share of what the run before without the filter had\n"
     )?;
     for ((traffic, _), variants) in TRAFFIC.iter().zip(samples) {
         writeln!(table, "{traffic}")?;
-        let whole = variants[0].median();
         for ((name, _), sample) in VARIANTS.iter().zip(variants) {
-            let share = sample.median() / whole;
+            let share = sample.share_of(&variants[0]);
             writeln!(
                 table,
                 "  {name:<6} {:>7.2}  ({:.2} .. {:.2})  {:>6.1} %",
@@ -91,7 +91,7 @@ fn table(samples: &[Vec<Sample>], hooks: &[String]) -> Result<Report> {
             );
         }
         if traffic.starts_with("TCP") {
-            let share = variants[1].median() / whole;
+            let share = variants[1].share_of(&variants[0]);
             let verdict = if share >= GOAL { "reached" } else { "MISSED" };
             writeln!(table, "  goal: {:.0} % with the hooks that attach chooses: {verdict}", GOAL * 100.0)?;
         }

@@ -78,6 +78,10 @@ pub(crate) fn perform(arguments: &Arguments) -> Result<()> {
         runs: arguments.runs,
         seconds: arguments.seconds,
     };
+    let load = load()?;
+    if load > 0.5 {
+        progress(&format!("this machine is busy (load {load}): the numbers will be worth little"));
+    }
     let made = lab::guard()?;
     let mut wrong = Vec::new();
     for (name, measure) in chosen {
@@ -85,7 +89,7 @@ pub(crate) fn perform(arguments: &Arguments) -> Result<()> {
         let report = measure(&bench).with_context(|| format!("the benchmark {name}"))?;
         made.remove_all();
         println!("\n{}", report.table);
-        let file = save(name, &report)?;
+        let file = save(name, &report, load)?;
         println!("The numbers are in {}.", file.display());
         wrong.extend(report.wrong);
     }
@@ -95,18 +99,23 @@ pub(crate) fn perform(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn save(name: &str, report: &Report) -> Result<PathBuf> {
+fn save(name: &str, report: &Report, load: f64) -> Result<PathBuf> {
     let folder = workspace::target().join("bench");
     fs::create_dir_all(&folder)?;
     let file = folder.join(format!("{name}.json"));
-    let whole =
-        json!({ "benchmark": name, "machine": machine()?, "numbers": report.numbers, "wrong": report.wrong });
+    let whole = json!({ "benchmark": name, "machine": machine(load)?, "numbers": report.numbers, "wrong": report.wrong });
     fs::write(&file, serde_json::to_string_pretty(&whole)? + "\n")?;
     Ok(file)
 }
 
+/// How many programs wanted a processor on average over the last minute.
+fn load() -> Result<f64> {
+    let text = fs::read_to_string("/proc/loadavg").context("cannot read /proc/loadavg")?;
+    text.split(' ').next().unwrap_or_default().parse().context("/proc/loadavg has no number")
+}
+
 /// What the numbers were measured on.
-fn machine() -> Result<Value> {
+fn machine(load: f64) -> Result<Value> {
     let processors = fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
     let of = |key: &str| processors.lines().filter(|line| line.starts_with(key)).collect::<Vec<_>>();
     let model =
@@ -115,6 +124,7 @@ fn machine() -> Result<Value> {
         "kernel": shell::read(Command::new("uname").arg("-r"))?.trim(),
         "processor": model,
         "processors": of("processor").len(),
+        "load": load,
         "commit": shell::read(Command::new("git").current_dir(workspace::root()).args(["rev-parse", "HEAD"]))
             .map_or_else(|_| "unknown".to_owned(), |commit| commit.trim().to_owned()),
     }))

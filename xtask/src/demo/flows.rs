@@ -33,7 +33,9 @@ pub(super) fn show(story: &mut Story, lab: &Lab, expected: &[Expected], begin: u
     story.step("filter-ctl flows");
     story.note(&format!("(the flow log's interval is {INTERVAL} s: waiting {wait} s until it ends)"));
     thread::sleep(Duration::from_secs(wait));
-    let lines = lab.filter.flows()?;
+    let mut lines = lab.filter.flows()?;
+    // Records leave in no particular order.
+    lines.sort_by_key(|line| Line::parse(line).map_or(0, |line| line.start));
     story.note("version account interface source destination sport dport protocol packets bytes start end action status");
     for line in &lines {
         story.note(line);

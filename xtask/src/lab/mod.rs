@@ -81,7 +81,7 @@ impl Lab {
     /// Builds the network. `purpose` and this process's id make its names unique; what an
     /// earlier run of the same purpose left behind when it was killed is removed.
     ///
-    /// Everything is removed by the [`Guard`] that the caller holds, and by the signals that end
+    /// Everything is removed by the guard that the caller holds, and by the signals that end
     /// a program.
     pub(crate) fn build(purpose: &str, binary: &Path) -> Result<Self> {
         namespace::remove_stale(purpose)?;

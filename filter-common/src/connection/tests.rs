@@ -1,0 +1,134 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn family() -> impl Strategy<Value = Family> {
+    prop_oneof![Just(Family::V4), Just(Family::V6)]
+}
+
+fn direction() -> impl Strategy<Value = Direction> {
+    prop_oneof![Just(Direction::Ingress), Just(Direction::Egress)]
+}
+
+prop_compose! {
+    fn parts()(
+        slot: u16,
+        family in family(),
+        protocol: u8,
+        local: [u32; 4],
+        remote: [u32; 4],
+        ports: (u16, u16),
+        kind in 0u8..8,
+    ) -> KeyParts {
+        let (local, remote) = (Address(local), Address(remote));
+        KeyParts { slot, family, protocol, local, remote, local_port: ports.0, remote_port: ports.1, kind }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_key_is_unpacked_to_what_was_packed(parts in parts()) {
+        prop_assert_eq!(Key::new(&parts).parts(), Some(parts));
+    }
+
+    #[test]
+    fn different_parts_have_different_keys(one in parts(), other in parts()) {
+        prop_assert_eq!(Key::new(&one) == Key::new(&other), one == other);
+    }
+
+    #[test]
+    fn every_part_counts(parts in parts(), bit in 0u32..16) {
+        let key = Key::new(&parts);
+        let flipped = [
+            KeyParts { slot: parts.slot ^ 1 << bit, ..parts },
+            KeyParts { protocol: parts.protocol ^ 1 << (bit % 8), ..parts },
+            KeyParts { local_port: parts.local_port ^ 1 << bit, ..parts },
+            KeyParts { remote_port: parts.remote_port ^ 1 << bit, ..parts },
+            KeyParts { kind: parts.kind ^ 1 << (bit % 3), ..parts },
+            KeyParts { local: Address(parts.local.0.map(|word| word ^ 1 << bit)), ..parts },
+            KeyParts { remote: Address(parts.remote.0.map(|word| word ^ 1 << bit)), ..parts },
+        ];
+        for other in flipped {
+            prop_assert_ne!(Key::new(&other), key);
+        }
+    }
+
+    #[test]
+    fn a_state_keeps_its_fields_apart(
+        phase in 0usize..Phase::COUNT,
+        initiator in direction(),
+        incarnation: u32,
+        next: u8,
+        fin in direction(),
+    ) {
+        let state = State::new(Phase::ALL[phase], initiator, incarnation);
+        prop_assert_eq!(usize::from(state.phase_number()), phase);
+        prop_assert!(!state.fin_seen(Direction::Ingress) && !state.fin_seen(Direction::Egress));
+        let state = state.with_fin(fin).with_phase(next);
+        prop_assert_eq!(state.phase_number(), next);
+        prop_assert!(state.fin_seen(fin) && !state.fin_seen(fin.reverse()));
+        prop_assert_eq!((state.initiator(), state.incarnation()), (initiator, incarnation));
+        prop_assert_eq!(state.with_fin(fin), state);
+    }
+
+    #[test]
+    fn a_cached_verdict_keeps_its_fields_apart(generation: u32, ingress: bool, egress: bool, incarnation: u32) {
+        let state = |incarnation| State::new(Phase::TcpEstablished, Direction::Ingress, incarnation);
+        let cached = Cached::new(generation, ingress, egress).of(state(incarnation));
+        prop_assert!(cached.is_of(state(incarnation)) && !cached.is_of(state(incarnation.wrapping_add(1))));
+        prop_assert_eq!(cached.generation(), generation);
+        prop_assert_eq!(cached.allows(Direction::Ingress), ingress);
+        prop_assert_eq!(cached.allows(Direction::Egress), egress);
+    }
+
+    #[test]
+    fn idle_is_counted_from_the_later_packet_also_where_stamps_wrap(now: u32, a in 0u32..1 << 31, b in 0u32..1 << 31) {
+        prop_assert_eq!(idle(now.wrapping_sub(a), now.wrapping_sub(b), now), a.min(b));
+    }
+
+    #[test]
+    fn a_packet_ahead_of_now_is_just_now(now: u32, ahead in 1u32..=1 << 31, b in 0u32..1 << 31) {
+        let (ahead, before) = (now.wrapping_add(ahead), now.wrapping_sub(b));
+        prop_assert_eq!(idle(ahead, before, now), 0);
+        prop_assert_eq!(idle(before, ahead, now), 0);
+        prop_assert_eq!(idle(ahead, ahead, now), 0);
+    }
+}
+
+#[test]
+fn zeroes_are_no_key() {
+    assert_eq!(Key([0; 5]).parts(), None);
+}
+
+#[test]
+fn kinds_of_flows_are_four_and_none_is_a_connections() {
+    let mut kinds = Vec::new();
+    for direction in [Direction::Ingress, Direction::Egress] {
+        for accepted in [false, true] {
+            let kind = flow_kind(direction, accepted);
+            // The programs read the direction back from this bit.
+            assert_eq!(kind >> 1 & 1, direction as u8);
+            assert!((1..8).contains(&kind), "0 is the connection table's, and a key has three bits for it");
+            kinds.push(kind);
+        }
+    }
+    kinds.sort_unstable();
+    kinds.dedup();
+    assert_eq!(kinds.len(), 4);
+}
+
+#[test]
+fn a_connection_is_idle_since_its_last_packet_of_either_direction() {
+    let tally = |last| Tally { last, ..Tally::default() };
+    let mut connection = Connection {
+        key: Key([0; 5]),
+        state: 0,
+        cached: 0,
+        opened: 0,
+        generation: 1,
+        tallies: [tally(100), tally(90)],
+    };
+    assert_eq!(connection.idle(130), 30);
+    connection.tallies[1].last = 125;
+    assert_eq!(connection.idle(130), 5);
+}
