@@ -98,7 +98,7 @@ impl Model {
                 Content::Other(_) => 0,
                 _ => 8,
             };
-            let key = (packet.source, packet.destination, id, packet.protocol());
+            let key = datagram(packet, id);
             self.fragments.insert(key, (self.now, header));
         }
         reason
@@ -118,7 +118,10 @@ impl Model {
         let key = if matches!(packet.part, Part::Later(..)) { None } else { key(direction, packet) };
         let live = key.as_ref().is_some_and(|(key, _)| self.is_live(key));
         let stage = key.as_ref().filter(|_| live).map(|(key, _)| self.conversations[key].stage);
-        let anew = packet.is_syn() && !matches!(stage, Some(Stage::SynSent | Stage::SynReceived));
+        // A SYN asks for a new connection, whatever else it says; in a handshake a plain one is that one's.
+        let in_handshake = matches!(stage, Some(Stage::SynSent | Stage::SynReceived));
+        let asks = packet.flags() & (flags::SYN | flags::ACK) == flags::SYN;
+        let anew = asks && !(in_handshake && packet.is_syn());
         let found = key.filter(|_| live && !anew);
         let remembered = found.as_ref().is_some_and(|(key, _)| {
             !packet.is_icmp() && self.conversations[key].asked_under == self.generation
@@ -129,6 +132,9 @@ impl Model {
             return reason;
         }
         if let Some((key, role)) = found {
+            if let Some(conversation) = self.conversations.get_mut(&key).filter(|_| !packet.is_icmp()) {
+                conversation.asked_under = self.generation;
+            }
             return self.go_on(direction, packet, &key, role, cell);
         }
         match (direction, cell.has(Cell::NACL_ALLOW), cell.has(Cell::GROUP_ALLOW)) {
@@ -180,7 +186,7 @@ impl Model {
             return Some(Reason::Exempt);
         }
         if let Part::Later(id, offset) = packet.part {
-            let key = (packet.source, packet.destination, id, packet.protocol());
+            let key = datagram(packet, id);
             let follows = self
                 .fragments
                 .get(&key)
@@ -200,11 +206,8 @@ impl Model {
 
     /// A packet of a conversation: the network ACL alone is asked.
     fn go_on(&mut self, way: Direction, packet: &Packet, key: &Key, role: Role, cell: Cell) -> Reason {
-        let (now, generation) = (self.now, self.generation);
+        let now = self.now;
         let conversation = self.conversations.get_mut(key).expect("it is there");
-        if !packet.is_icmp() && !packet.is_syn() {
-            conversation.asked_under = generation;
-        }
         if !cell.has(Cell::NACL_ALLOW) {
             return Reason::NetworkAcl;
         }
@@ -301,6 +304,12 @@ fn never_filtered(direction: Direction, packet: &Packet) -> Option<Reason> {
     let dhcp = out && everybody && (from, to) == (68, 67);
     let dhcpv6 = link_local && (from, to) == if out { (546, 547) } else { (547, 546) };
     (packet.protocol() == 17 && (dhcp || dhcpv6)).then_some(Reason::Dhcp)
+}
+
+/// What tells datagrams apart: over IPv4 (RFC 791) the protocol too, over IPv6 (RFC 8200) not.
+fn datagram(packet: &Packet, id: u16) -> (IpAddr, IpAddr, u16, u8) {
+    let protocol = if packet.source.is_ipv4() { packet.protocol() } else { 0 };
+    (packet.source, packet.destination, id, protocol)
 }
 
 /// The conversation that a packet may belong to, and as what.

@@ -21,10 +21,10 @@ struct Budget {
 }
 
 const BUDGETS: [Budget; 5] = [
-    Budget { name: programs::XDP, verified: 371_000, machine_code: 35_100 },
-    Budget { name: programs::TC_RECEIVE, verified: 392_000, machine_code: 35_300 },
-    Budget { name: programs::TC_SEND, verified: 392_000, machine_code: 35_500 },
-    Budget { name: programs::SWEEP, verified: 64_000, machine_code: 5_550 },
+    Budget { name: programs::XDP, verified: 375_000, machine_code: 36_500 },
+    Budget { name: programs::TC_RECEIVE, verified: 372_000, machine_code: 36_700 },
+    Budget { name: programs::TC_SEND, verified: 372_000, machine_code: 36_900 },
+    Budget { name: programs::SWEEP, verified: 48_700, machine_code: 5_650 },
     Budget { name: programs::CLOCK, verified: 21, machine_code: 137 },
 ];
 
