@@ -4,136 +4,16 @@
 //! connections and fragments are remembered in ordinary maps. Tests send the same packets through
 //! the programs and compare verdict and reason.
 
+mod packet;
+
 use std::{collections::HashMap, net::IpAddr};
 
 use filter_common::{Direction, cell::Cell, service::Service, track::IdleTimeouts, verdict::Reason};
 use filter_ctl::{policy::EffectivePolicy, reference::Reference};
 
-use crate::frame::{self, Frame, flags};
+pub use packet::{Content, Packet, Part};
 
-/// What a packet is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// A TCP segment: ports, flags.
-    Tcp(u16, u16, u8),
-    /// A UDP datagram: ports.
-    Udp(u16, u16),
-    /// An ICMP or ICMPv6 message: type, code, identifier.
-    Icmp(u8, u8, u16),
-    /// An ICMP or ICMPv6 error: type, code, what it quotes.
-    Error(u8, u8, Box<Packet>),
-    /// Another protocol.
-    Other(u8),
-}
-
-/// Which part of its datagram a packet is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// All.
-    Whole,
-    /// The first one, of a datagram with this identification.
-    First(u16),
-    /// A later one, at an offset.
-    Later(u16, u16),
-}
-
-/// A packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Packet {
-    /// From.
-    pub source: IpAddr,
-    /// To.
-    pub destination: IpAddr,
-    /// What it is about.
-    pub content: Content,
-    /// Which part of it.
-    pub part: Part,
-    /// TTL or hop limit.
-    pub hop_limit: u8,
-    /// VLAN tags.
-    pub tags: usize,
-}
-
-impl Packet {
-    /// Its protocol's number.
-    #[must_use]
-    pub fn protocol(&self) -> u8 {
-        match self.content {
-            Content::Tcp(..) => 6,
-            Content::Udp(..) => 17,
-            Content::Icmp(..) | Content::Error(..) => {
-                if self.source.is_ipv4() {
-                    1
-                } else {
-                    58
-                }
-            }
-            Content::Other(protocol) => protocol,
-        }
-    }
-
-    /// Its source and destination port.
-    #[must_use]
-    pub fn ports(&self) -> (u16, u16) {
-        match self.content {
-            Content::Tcp(source, destination, _) | Content::Udp(source, destination) => (source, destination),
-            _ => (0, 0),
-        }
-    }
-
-    /// As bytes.
-    #[must_use]
-    pub fn frame(&self) -> Frame {
-        let (source, destination) = (self.source.to_string(), self.destination.to_string());
-        let end = |address: IpAddr, port| std::net::SocketAddr::new(address, port).to_string();
-        let (from, to) = self.ports();
-        let (from, to) = (end(self.source, from), end(self.destination, to));
-        let whole = match &self.content {
-            Content::Tcp(.., flags) => frame::tcp(&from, &to, *flags).data(44),
-            Content::Udp(..) => frame::udp_with(&from, &to, 56),
-            Content::Icmp(kind, code, id) => frame::icmp(&source, &destination, (*kind, *code), *id).data(56),
-            Content::Error(kind, code, quoted) => {
-                frame::error(&source, &destination, (*kind, *code), &quoted.frame())
-            }
-            Content::Other(protocol) => frame::protocol(&source, &destination, *protocol, &[0; 64]),
-        };
-        let frame = match self.part {
-            Part::Whole => whole,
-            Part::First(id) => whole.fragments(id.into(), 32).0,
-            Part::Later(id, offset) => whole.later(id.into(), offset),
-        };
-        let tags: Vec<u16> = (1..).take(self.tags).collect();
-        frame.hop_limit(self.hop_limit).tags(&tags)
-    }
-
-    fn is_icmp(&self) -> bool {
-        matches!(self.content, Content::Icmp(..) | Content::Error(..))
-    }
-
-    fn icmp(&self) -> Option<(u8, u8)> {
-        match self.content {
-            Content::Icmp(kind, code, _) | Content::Error(kind, code, _) => Some((kind, code)),
-            _ => None,
-        }
-    }
-
-    fn service(&self) -> Service {
-        match self.icmp() {
-            Some((kind, code)) => Service::icmp(self.protocol(), kind, code),
-            None => Service::new(self.protocol(), self.ports().1),
-        }
-    }
-
-    fn flags(&self) -> u8 {
-        if let Content::Tcp(.., flags) = self.content { flags } else { 0 }
-    }
-
-    /// Whether it asks for a TCP connection.
-    fn is_syn(&self) -> bool {
-        let asked = self.flags() & (flags::SYN | flags::ACK | flags::RST | flags::FIN);
-        matches!(self.content, Content::Tcp(..)) && asked == flags::SYN
-    }
-}
+use crate::frame::flags;
 
 /// Who talks to whom: protocol, local and remote end, and for a ping, who asks and what.
 type Key = (u8, IpAddr, u16, IpAddr, u16, Option<(u8, Direction)>);
@@ -218,7 +98,7 @@ impl Model {
                 Content::Other(_) => 0,
                 _ => 8,
             };
-            let key = (packet.source, packet.destination, id, packet.protocol());
+            let key = datagram(packet, id);
             self.fragments.insert(key, (self.now, header));
         }
         reason
@@ -238,7 +118,10 @@ impl Model {
         let key = if matches!(packet.part, Part::Later(..)) { None } else { key(direction, packet) };
         let live = key.as_ref().is_some_and(|(key, _)| self.is_live(key));
         let stage = key.as_ref().filter(|_| live).map(|(key, _)| self.conversations[key].stage);
-        let anew = packet.is_syn() && !matches!(stage, Some(Stage::SynSent | Stage::SynReceived));
+        // A SYN asks for a new connection, whatever else it says; in a handshake a plain one is that one's.
+        let in_handshake = matches!(stage, Some(Stage::SynSent | Stage::SynReceived));
+        let asks = packet.flags() & (flags::SYN | flags::ACK) == flags::SYN;
+        let anew = asks && !(in_handshake && packet.is_syn());
         let found = key.filter(|_| live && !anew);
         let remembered = found.as_ref().is_some_and(|(key, _)| {
             !packet.is_icmp() && self.conversations[key].asked_under == self.generation
@@ -249,6 +132,9 @@ impl Model {
             return reason;
         }
         if let Some((key, role)) = found {
+            if let Some(conversation) = self.conversations.get_mut(&key).filter(|_| !packet.is_icmp()) {
+                conversation.asked_under = self.generation;
+            }
             return self.go_on(direction, packet, &key, role, cell);
         }
         match (direction, cell.has(Cell::NACL_ALLOW), cell.has(Cell::GROUP_ALLOW)) {
@@ -300,7 +186,7 @@ impl Model {
             return Some(Reason::Exempt);
         }
         if let Part::Later(id, offset) = packet.part {
-            let key = (packet.source, packet.destination, id, packet.protocol());
+            let key = datagram(packet, id);
             let follows = self
                 .fragments
                 .get(&key)
@@ -320,11 +206,8 @@ impl Model {
 
     /// A packet of a conversation: the network ACL alone is asked.
     fn go_on(&mut self, way: Direction, packet: &Packet, key: &Key, role: Role, cell: Cell) -> Reason {
-        let (now, generation) = (self.now, self.generation);
+        let now = self.now;
         let conversation = self.conversations.get_mut(key).expect("it is there");
-        if !packet.is_icmp() && !packet.is_syn() {
-            conversation.asked_under = generation;
-        }
         if !cell.has(Cell::NACL_ALLOW) {
             return Reason::NetworkAcl;
         }
@@ -382,7 +265,6 @@ impl Conversation {
             Stage::Turns(turns) => Stage::Turns(turns),
             Stage::Closed => Stage::Closed,
             _ if has(flags::RST) => Stage::Closed,
-            Stage::SynSent if answers && has(flags::SYN) && !has(flags::FIN) => Stage::SynReceived,
             Stage::SynSent if answers && has(flags::SYN) => Stage::SynReceived,
             Stage::SynSent => Stage::SynSent,
             stage if has(flags::FIN) => {
@@ -422,6 +304,12 @@ fn never_filtered(direction: Direction, packet: &Packet) -> Option<Reason> {
     let dhcp = out && everybody && (from, to) == (68, 67);
     let dhcpv6 = link_local && (from, to) == if out { (546, 547) } else { (547, 546) };
     (packet.protocol() == 17 && (dhcp || dhcpv6)).then_some(Reason::Dhcp)
+}
+
+/// What tells datagrams apart: over IPv4 (RFC 791) the protocol too, over IPv6 (RFC 8200) not.
+fn datagram(packet: &Packet, id: u16) -> (IpAddr, IpAddr, u16, u8) {
+    let protocol = if packet.source.is_ipv4() { packet.protocol() } else { 0 };
+    (packet.source, packet.destination, id, protocol)
 }
 
 /// The conversation that a packet may belong to, and as what.

@@ -21,12 +21,18 @@ struct Budget {
 }
 
 const BUDGETS: [Budget; 5] = [
-    Budget { name: programs::XDP, verified: 371_000, machine_code: 35_100 },
-    Budget { name: programs::TC_RECEIVE, verified: 392_000, machine_code: 35_300 },
-    Budget { name: programs::TC_SEND, verified: 392_000, machine_code: 35_500 },
-    Budget { name: programs::SWEEP, verified: 64_000, machine_code: 5_550 },
+    Budget { name: programs::XDP, verified: 375_000, machine_code: 36_500 },
+    Budget { name: programs::TC_RECEIVE, verified: 372_000, machine_code: 36_700 },
+    Budget { name: programs::TC_SEND, verified: 372_000, machine_code: 36_900 },
+    Budget { name: programs::SWEEP, verified: 48_700, machine_code: 5_650 },
     Budget { name: programs::CLOCK, verified: 21, machine_code: 137 },
 ];
+
+/// The kernel whose verifier was measured; another walks other paths, and only has to bear them.
+const MEASURED: &str = "6.18.";
+
+/// What a verifier bears: it gives up after a million instructions.
+const LIMIT: u64 = 800_000;
 
 /// Trouble with a number, if there is any.
 fn trouble(name: &str, what: &str, found: u64, budget: u64) -> Option<String> {
@@ -36,10 +42,17 @@ fn trouble(name: &str, what: &str, found: u64, budget: u64) -> Option<String> {
 
 #[test]
 fn programs_keep_within_their_budgets() {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("the kernel's release");
     let mut found = Vec::new();
     for budget in BUDGETS {
         let Cost { verified, machine_code } = programs().cost(Setting::WORKLOAD, budget.name);
         println!("{}: {verified} instructions verified, {machine_code} bytes", budget.name);
+        if verified > LIMIT {
+            found.push(format!("{}: {verified} instructions verified", budget.name));
+        }
+        if !kernel.starts_with(MEASURED) {
+            continue;
+        }
         found.extend(trouble(budget.name, "instructions verified", verified, budget.verified));
         // Other machines have other code.
         if cfg!(target_arch = "x86_64") {

@@ -248,3 +248,19 @@ fn odd_flags_on_a_connection_pass_and_do_not_establish_it() {
         assert_eq!(eni.connections()[0].phase, Phase::TcpSynSent, "{place}");
     });
 }
+
+#[test]
+fn a_syn_disguised_by_fin_or_rst_asks_the_rules_of_now() {
+    let policy = Policy::new().allow_in("tcp 22", HOST_RULE);
+    let mut steps = vec![
+        ingress(syn(HOST, SSH), NewConnection),
+        egress(syn_ack(SSH, HOST), Connection),
+        ingress(ack(HOST, SSH), Connection),
+        apply(Policy::new()),
+    ];
+    for disguise in [flags::FIN, flags::RST, flags::FIN | flags::RST] {
+        steps.push(ingress(tcp(HOST, SSH, flags::SYN | disguise), SecurityGroup));
+    }
+    steps.extend([ingress(ack(HOST, SSH), Connection), egress(ack(SSH, HOST), Connection)]);
+    case(policy, &steps);
+}

@@ -1,0 +1,249 @@
+//! One interface of the programs: its rules, its frames, its counts.
+
+use aya::{
+    Pod,
+    maps::{Map, MapData, PerCpuArray, PerCpuValues},
+    programs::{SchedClassifier, TestRun, TestRunOptions, Xdp},
+    util::nr_cpus,
+};
+use filter_common::{
+    Direction,
+    abi::{self, FRAGMENT_SECONDS, RING_BYTES, maps, programs, sweep_flags},
+    counters::Counters,
+    record::FlowRecord,
+    verdict::Reason,
+};
+use filter_ctl::{
+    compile::compile,
+    datapath::{
+        Host,
+        connections::{self, Tracked},
+        policy::Prepared,
+    },
+    policy::EffectivePolicy,
+};
+
+use super::{Metadata, Outcome, Programs, Receive, Setting};
+use crate::frame::Frame;
+
+/// A network interface whose packets the programs judge.
+pub struct Eni<'a> {
+    pub(super) programs: &'a mut Programs,
+    pub(super) setting: Setting,
+    pub(super) receive: Receive,
+    pub(super) slot: u32,
+}
+
+impl Eni<'_> {
+    /// Its slot in the maps.
+    #[must_use]
+    pub fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    /// The maps.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.programs.host
+    }
+
+    /// Puts a policy into force, with a new generation.
+    pub fn apply(&mut self, policy: &EffectivePolicy) {
+        self.programs.generation += 1;
+        let compiled = compile(policy).expect("a policy that compiles");
+        let mut clock = self.programs.host.clock().expect("read the clock");
+        // The wall's clock moves with the programs', or intervals would begin anew.
+        let moved = u128::from(self.programs.moved) * 1_000_000_000 / u128::from(clock.hz);
+        clock.unix_nanos += moved as u64;
+        let hooks = self.programs.hooks.get_mut(&self.setting).expect("loaded");
+        hooks.phase = clock.epoch_phase();
+        Prepared::new(&compiled, &clock, self.programs.generation)
+            .and_then(|prepared| prepared.commit(&self.programs.host, self.slot))
+            .expect("put the policy into force");
+    }
+
+    /// The generation of the last policy that was put into force.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.programs.generation
+    }
+
+    /// Forgets connections, flows, counts and records, as `detach` does.
+    pub fn clear(&mut self) {
+        let host = &self.programs.host;
+        let flags = sweep_flags::FORGET | sweep_flags::OPEN_INTERVAL;
+        if self.usage() > 0 {
+            host.sweep_all(self.slot, flags).expect("sweep");
+        } else {
+            let (first, count) = (abi::CONNECTIONS as u32, 1 << 16);
+            for first in (first..first + abi::FLOWS as u32).step_by(count as usize) {
+                host.sweep(first, count, self.slot, flags).expect("sweep");
+            }
+        }
+        // First fragments cannot be swept: they grow old.
+        self.wait(FRAGMENT_SECONDS + 1);
+        self.records();
+        self.clear_counters();
+    }
+
+    fn clear_counters(&mut self) {
+        /// Counters as aya wants them.
+        #[derive(Clone, Copy)]
+        #[repr(transparent)]
+        struct Plain(Counters);
+        // SAFETY: a struct of integers without padding.
+        unsafe impl Pod for Plain {}
+        let map = self.programs.host.map(maps::COUNTERS).expect("the counters");
+        let mut map: PerCpuArray<MapData, Plain> =
+            Map::PerCpuArray(map).try_into().expect("an array per CPU");
+        let cpus = nr_cpus().expect("the number of CPUs");
+        let zeros = PerCpuValues::try_from(vec![Plain(Counters::ZERO); cpus]).expect("one for each CPU");
+        map.set(self.slot, zeros, 0).expect("clear the counters");
+    }
+
+    /// Moves the programs' clock on.
+    pub fn wait(&mut self, seconds: u32) {
+        let ticks = u64::from(seconds) * u64::from(self.programs.host.hz());
+        self.wait_ticks(ticks);
+    }
+
+    /// Moves the programs' clock on to half a second after the next interval has begun.
+    pub fn wait_for_interval(&mut self, seconds: u32) {
+        let clock = self.programs.host.clock().expect("read the clock");
+        let length = clock.ticks_of(seconds);
+        let position = clock.ticks.wrapping_add(self.programs.hooks[&self.setting].phase) % length;
+        self.wait_ticks(length - position + u64::from(clock.hz) / 2);
+    }
+
+    fn wait_ticks(&mut self, ticks: u64) {
+        self.programs.moved += ticks;
+        self.programs.host.set_clock_offset(self.programs.moved).expect("move the clock");
+    }
+
+    /// What is counted so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.programs.host.counters(self.slot).expect("read the counters")
+    }
+
+    /// Takes what the ring holds of this interface.
+    pub fn records(&mut self) -> Vec<FlowRecord> {
+        let mut ring = self.programs.host.records().expect("the ring");
+        let mut records = Vec::new();
+        while let Some(item) = ring.next() {
+            assert_eq!(item.len(), size_of::<FlowRecord>(), "one record");
+            // SAFETY: as many bytes as a record has, of which every pattern is one.
+            let record: FlowRecord = unsafe { item.as_ptr().cast::<FlowRecord>().read_unaligned() };
+            if u32::from(record.slot) == self.slot {
+                records.push(record);
+            }
+        }
+        records
+    }
+
+    /// Sweeps both tables; records handed over and deferred.
+    pub fn sweep(&mut self, flags: u32) -> (u64, u64) {
+        self.programs.host.sweep_all(self.slot, flags).expect("sweep")
+    }
+
+    /// The tracked connections.
+    #[must_use]
+    pub fn connections(&self) -> Vec<Tracked> {
+        connections::read(&self.programs.host, |slot| slot == self.slot).expect("read the table")
+    }
+
+    /// Entries that count against the allowance.
+    #[must_use]
+    pub fn usage(&self) -> u64 {
+        self.programs.host.usage(self.slot).expect("read the usage").connections
+    }
+
+    /// Lets a frame pass or not, as the wire or the host would hand it over.
+    pub fn judge(&mut self, direction: Direction, frame: &Frame) -> Outcome {
+        self.judge_as(direction, frame, Metadata { came_by: 1, segments: None })
+    }
+
+    /// [`Eni::judge`] with what the kernel knows beside the bytes.
+    pub fn judge_as(&mut self, direction: Direction, frame: &Frame, metadata: Metadata) -> Outcome {
+        let bytes = if self.setting.bare { frame.bare() } else { frame.bytes() };
+        self.judge_bytes(direction, &bytes, metadata)
+    }
+
+    /// [`Eni::judge_as`] of any bytes.
+    pub fn judge_bytes(&mut self, direction: Direction, bytes: &[u8], metadata: Metadata) -> Outcome {
+        let before = self.counters();
+        let passed = self.run(direction, bytes, metadata);
+        let after = self.counters();
+        let outcome = difference(&before, &after, direction);
+        assert_eq!(passed, outcome.reason.passes(), "{:?} was counted, but passed: {passed}", outcome.reason);
+        outcome
+    }
+
+    /// Runs the programs over a frame without asking the counters; whether it passed.
+    pub fn run(&mut self, direction: Direction, bytes: &[u8], metadata: Metadata) -> bool {
+        let ebpf = &self.programs.hooks[&self.setting].ebpf;
+        let received = (direction == Direction::Ingress) != self.setting.host_side;
+        if received && self.receive == Receive::Xdp {
+            let program: &Xdp =
+                ebpf.program(programs::XDP).expect("the program").try_into().expect("an XDP program");
+            let options = TestRunOptions { data_in: Some(bytes), ..TestRunOptions::new() };
+            return match program.test_run(options).expect("run").return_value {
+                1 => false,
+                2 => true,
+                other => panic!("XDP action {other}"),
+            };
+        }
+        let name = if received { programs::TC_RECEIVE } else { programs::TC_SEND };
+        let program: &SchedClassifier =
+            ebpf.program(name).expect("the program").try_into().expect("a TC program");
+        let context = context(metadata);
+        let options =
+            TestRunOptions { data_in: Some(bytes), ctx_in: Some(&context), ..TestRunOptions::new() };
+        match program.test_run(options).expect("run").return_value.cast_signed() {
+            -1 => true,
+            2 => false,
+            other => panic!("TC action {other}"),
+        }
+    }
+}
+
+/// A `struct __sk_buff` (`linux/bpf.h`).
+fn context(metadata: Metadata) -> [u8; 192] {
+    const INGRESS_IFINDEX: usize = 36;
+    const GSO_SEGS: usize = 164;
+    const GSO_SIZE: usize = 176;
+    let mut context = [0; 192];
+    let mut set = |at: usize, value: u32| context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+    set(INGRESS_IFINDEX, metadata.came_by);
+    if let Some((size, count)) = metadata.segments {
+        set(GSO_SIZE, size);
+        set(GSO_SEGS, count);
+    }
+    context
+}
+
+/// The one reason whose counter has moved.
+fn difference(before: &Counters, after: &Counters, expected: Direction) -> Outcome {
+    let mut moved = Vec::new();
+    for direction in [Direction::Ingress, Direction::Egress] {
+        for reason in Reason::ALL {
+            let count = |counters: &[[u64; Reason::COUNT]; 2]| counters[direction.index()][*reason as usize];
+            let packets = count(&after.packets) - count(&before.packets);
+            if packets > 0 {
+                let bytes = count(&after.bytes) - count(&before.bytes);
+                moved.push((direction, Outcome { reason: *reason, packets, bytes }));
+            }
+        }
+    }
+    match moved[..] {
+        [(direction, outcome)] if direction == expected => outcome,
+        _ => panic!("one {} packet was counted as {moved:?}", expected.name()),
+    }
+}
+
+/// Records that the ring has room for.
+#[must_use]
+pub const fn ring_capacity() -> usize {
+    // Eight bytes of header each.
+    RING_BYTES as usize / (size_of::<FlowRecord>() + 8)
+}
