@@ -111,9 +111,8 @@ pub struct Programs {
     hooks: HashMap<Setting, Hooks>,
     generation: u32,
     moved: u64,
-    // Both go with the process at the latest.
+    // Goes with the process.
     _bpffs: OwnedFd,
-    _state: TempDir,
 }
 
 /// The one set of programs of this process, whoever holds it works alone.
@@ -143,9 +142,8 @@ pub fn effective(policy: &policy::Policy) -> EffectivePolicy {
 impl Programs {
     fn new() -> Self {
         let bpffs = mount_bpffs();
-        let state = TempDir::new().expect("a state folder");
         let root = PathBuf::from(format!("/proc/self/fd/{}", bpffs.as_raw_fd()));
-        let places = Places::new(state.path().to_owned(), root.join("filter"));
+        let places = Places::new(root.join("no-state"), root.join("filter"));
         for folder in [places.maps(), places.programs()] {
             fs::create_dir_all(folder).expect("a folder in bpffs");
         }
@@ -158,7 +156,7 @@ impl Programs {
         }
         let host = Host::open_in(&places).expect("open what was just made");
         write_secret(&host);
-        Self { host, places, hooks: HashMap::new(), generation: 0, moved: 0, _bpffs: bpffs, _state: state }
+        Self { host, places, hooks: HashMap::new(), generation: 0, moved: 0, _bpffs: bpffs }
     }
 
     /// The maps.
