@@ -43,6 +43,8 @@ struct Conversation {
     last: u64,
     /// The rules under which it was last asked about: what they said is remembered.
     asked_under: u32,
+    /// The rules that let it begin.
+    opened_under: u32,
 }
 
 /// What a packet is to the conversation that it may belong to.
@@ -121,7 +123,10 @@ impl Model {
         // A SYN asks for a new connection, whatever else it says; in a handshake a plain one is that one's.
         let in_handshake = matches!(stage, Some(Stage::SynSent | Stage::SynReceived));
         let asks = packet.flags() & (flags::SYN | flags::ACK) == flags::SYN;
-        let anew = asks && !(in_handshake && packet.is_syn());
+        // A SYN that is sent again after a change of the rules begins under the new ones.
+        let stale = stage == Some(Stage::SynSent)
+            && key.as_ref().is_some_and(|(key, _)| self.conversations[key].opened_under != self.generation);
+        let anew = asks && (stale && packet.is_syn() || !(in_handshake && packet.is_syn()));
         let found = key.filter(|_| live && !anew);
         let remembered = found.as_ref().is_some_and(|(key, _)| {
             !packet.is_icmp() && self.conversations[key].asked_under == self.generation
@@ -151,8 +156,8 @@ impl Model {
             return self.go_on(direction, packet, &key, Role::Own, cell);
         }
         let segment = packet.protocol() == 6 && !packet.is_syn();
-        let ends = packet.flags() & (flags::FIN | flags::RST) != 0;
-        if segment && (ends || !cell.has(Cell::NARROW)) {
+        let in_mid_stream = packet.flags() & (flags::ACK | flags::FIN | flags::RST) == flags::ACK;
+        if segment && !(in_mid_stream && cell.has(Cell::NARROW)) {
             return Reason::Stray;
         }
         let stage = match packet.content {
@@ -166,6 +171,7 @@ impl Model {
             fins: [false; 2],
             last: self.now,
             asked_under: self.generation,
+            opened_under: self.generation,
         };
         self.conversations.insert(key, conversation);
         Reason::NewConnection
@@ -181,8 +187,10 @@ impl Model {
     ) -> Option<Reason> {
         let own = self.policy.interface.own.iter().any(|block| block.contains(&local))
             || matches!(local, IpAddr::V6(local) if local.is_unicast_link_local());
-        let link_local_source = cell.has(Cell::LINK_LOCAL) && direction == Direction::Ingress;
-        if cell.has(Cell::EXEMPT) && (!link_local_source || own && !self.host_side) {
+        // As a source, exempt addresses are only believed where they can be: the packets that these
+        // tests send to a host's end are not the host's own.
+        let believed = !self.host_side && (own || !cell.has(Cell::LINK_LOCAL));
+        if cell.has(Cell::EXEMPT) && (direction == Direction::Egress || believed) {
             return Some(Reason::Exempt);
         }
         if let Part::Later(id, offset) = packet.part {
@@ -214,7 +222,9 @@ impl Model {
         if role == Role::Related {
             return Reason::Related;
         }
-        conversation.last = now;
+        if !matches!(conversation.stage, Stage::Closed | Stage::TimeWait) {
+            conversation.last = now;
+        }
         conversation.advance(way, packet.flags());
         Reason::Connection
     }

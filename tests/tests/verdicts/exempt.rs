@@ -17,7 +17,7 @@ use tests::{
     program::{Metadata, Receive, Setting, effective, programs},
 };
 
-use crate::case::{ENI, EVERYWHERE, HOST, HOST_RULE, Step, case, each, egress, ingress, tracked};
+use crate::case::{ENI, EVERYWHERE, HOST, HOST_RULE, Step, case, each, egress, ingress, tracked, walk};
 
 /// Both layers deny everything.
 fn denied() -> EffectivePolicy {
@@ -25,6 +25,11 @@ fn denied() -> EffectivePolicy {
     policy.nacl.ingress.clear();
     policy.nacl.egress.clear();
     policy
+}
+
+/// The places of side `workload`: on side `host` an exempt source must be the host's own.
+fn on_the_workloads_side(steps: &[Step]) {
+    each(&EVERYWHERE[..2], &denied(), |eni, place| walk(eni, place, steps));
 }
 
 #[test]
@@ -44,7 +49,22 @@ fn row_33_the_subnets_first_four_addresses_are_exempt_in_both_directions() {
         egress(udp("10.0.1.20:50000", "10.0.1.4:53"), SecurityGroup),
         tracked(0),
     ]);
-    case(denied(), &steps);
+    on_the_workloads_side(&steps);
+}
+
+#[test]
+fn an_exempt_source_is_believed_on_the_hosts_side_only_if_the_host_made_the_packet() {
+    each(&[(Setting::HOST, Receive::Tc)], &denied(), |eni, _| {
+        let made_here = Metadata::default();
+        let forwarded = Metadata { came_by: 1, ..made_here };
+        for (remote, rules) in [("10.0.1.2:53", SecurityGroup), ("169.254.169.254:123", NetworkAcl)] {
+            for frame in [udp(remote, "10.0.1.20:50000"), syn(remote, "10.0.1.20:22")] {
+                assert_eq!(eni.judge_as(Ingress, &frame, made_here).reason, Exempt, "{remote}");
+                assert_eq!(eni.judge_as(Ingress, &frame, forwarded).reason, rules, "{remote}");
+            }
+            assert_eq!(eni.judge(Egress, &udp("10.0.1.20:50000", remote)).reason, Exempt, "{remote}");
+        }
+    });
 }
 
 #[test]
@@ -75,17 +95,6 @@ fn a_link_local_source_is_exempt_on_the_workloads_side_only_towards_its_own_addr
 }
 
 #[test]
-fn a_link_local_source_is_exempt_on_the_hosts_side_only_if_the_host_made_the_packet() {
-    each(&[(Setting::HOST, Receive::Tc)], &denied(), |eni, _| {
-        let frame = udp("169.254.169.254:123", "10.0.1.20:50000");
-        let made_here = Metadata::default();
-        assert_eq!(eni.judge_as(Ingress, &frame, made_here).reason, Exempt);
-        let forwarded = Metadata { came_by: 1, ..made_here };
-        assert_eq!(eni.judge_as(Ingress, &frame, forwarded).reason, NetworkAcl);
-    });
-}
-
-#[test]
 fn row_34_a_name_server_of_ones_own_is_filtered() {
     let own_server = udp("10.0.1.20:50000", "198.51.100.7:53");
     case(Policy::new(), &[egress(own_server.clone(), SecurityGroup)]);
@@ -95,13 +104,10 @@ fn row_34_a_name_server_of_ones_own_is_filtered() {
 #[test]
 fn later_fragments_of_exempt_traffic_are_exempt() {
     let datagram = udp("10.0.1.2:53", "10.0.1.20:50000");
-    case(
-        denied(),
-        &[
-            ingress(datagram.later(1, 8), Exempt),
-            ingress(udp(HOST, "10.0.1.20:50000").later(1, 8), OrphanFragment),
-        ],
-    );
+    on_the_workloads_side(&[
+        ingress(datagram.later(1, 8), Exempt),
+        ingress(udp(HOST, "10.0.1.20:50000").later(1, 8), OrphanFragment),
+    ]);
 }
 
 #[test]
@@ -167,7 +173,6 @@ fn dhcp_is_never_filtered_on_the_link_and_no_wider() {
             egress(client("10.0.1.30"), SecurityGroup),
             egress(client("198.51.100.7"), SecurityGroup),
             ingress(server("10.0.1.30"), Dhcp),
-            ingress(server("10.0.1.1"), Exempt),
             ingress(udp("10.0.1.30:67", "255.255.255.255:68"), Dhcp),
             ingress(server("198.51.100.7"), NetworkAcl),
             ingress(udp("198.51.100.7:67", "255.255.255.255:68"), NetworkAcl),
@@ -180,6 +185,7 @@ fn dhcp_is_never_filtered_on_the_link_and_no_wider() {
             ingress(syn("10.0.1.30:67", "10.0.1.20:68"), SecurityGroup),
         ],
     );
+    on_the_workloads_side(&[ingress(server("10.0.1.1"), Exempt)]);
 }
 
 #[test]

@@ -202,7 +202,9 @@ fn errors_stay_related_after_the_rules_change() {
             egress(asked(), NewConnection),
             apply(Policy::new()),
             ingress(error(ROUTER, ENI, TOO_BIG, &asked()), Related),
-            egress(asked(), Connection),
+            // A SYN that is sent again begins under the rules of now; the connection is still there.
+            egress(asked(), SecurityGroup),
+            ingress(error(ROUTER, ENI, TOO_BIG, &asked()), Related),
         ],
     );
 }

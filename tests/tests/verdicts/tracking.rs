@@ -24,6 +24,7 @@ const SSH: &str = "10.0.1.20:22";
 const SSH_V6: &str = "[2001:db8:0:1::20]:22";
 /// Where the interface asks from, and whom.
 const OWN: &str = "10.0.1.20:50000";
+const SSH_OF_HOST: &str = "198.51.100.7:22";
 const DNS: &str = "198.51.100.7:53";
 const GRE: u8 = 47;
 
@@ -175,6 +176,32 @@ fn a_connection_in_time_wait_is_replaced_only_by_who_may_open_it() {
         tracked(1),
     ]);
     case(server(), &steps);
+}
+
+#[test]
+fn what_comes_after_the_end_does_not_keep_a_connection() {
+    let opened =
+        [egress(syn(OWN, SSH_OF_HOST), NewConnection), ingress(syn_ack(SSH_OF_HOST, OWN), Connection)];
+    let late = || ingress(ack(SSH_OF_HOST, OWN), Connection);
+    let over = || ingress(ack(SSH_OF_HOST, OWN), SecurityGroup);
+    let reset = [ingress(rst(SSH_OF_HOST, OWN), Connection), wait(9), late(), wait(2), over()];
+    let ended = [
+        egress(ack(OWN, SSH_OF_HOST), Connection),
+        egress(fin(OWN, SSH_OF_HOST), Connection),
+        ingress(fin(SSH_OF_HOST, OWN), Connection),
+        wait(60),
+        late(),
+        wait(58),
+        late(),
+        wait(4),
+        over(),
+    ];
+    for ending in [&reset[..], &ended[..]] {
+        each(&EVERYWHERE, &client().rules(), |eni, place| {
+            walk(eni, place, &opened);
+            walk(eni, place, ending);
+        });
+    }
 }
 
 #[test]

@@ -215,7 +215,7 @@ fn odd_flags_begin_no_handshake() {
     for (flags, reason) in [
         (flags::SYN | flags::ECE | flags::CWR, NewConnection),
         (flags::SYN | flags::PSH | flags::URG, NewConnection),
-        (0, NewConnection),
+        (0, Stray),
         (flags::SYN | flags::ACK, NewConnection),
         (flags::SYN | flags::FIN, Stray),
         (flags::SYN | flags::RST, Stray),
