@@ -123,11 +123,6 @@ pub mod flags {
     pub const SPARSE: u32 = 1;
     /// `SourceDestCheck`: the local address must be one of the interface's own.
     pub const SOURCE_DEST_CHECK: u32 = 2;
-    /// A TCP segment that does not begin a connection never makes an entry.
-    pub const STRICT_TCP: u32 = 4;
-    /// Only today's list of services is exempt; set for user space's information, as exempt
-    /// addresses are in the cells.
-    pub const EXEMPT_SERVICES_ONLY: u32 = 8;
 }
 
 /// Words that the header takes; the tables come after it.

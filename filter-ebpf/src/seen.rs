@@ -306,10 +306,9 @@ impl Seen<'_> {
         if self.context.packet.protocol != TCP || track::is_bare_syn(self.context.packet.tcp_flags) {
             return true;
         }
-        let strict = self.policy.header().flags & flags::STRICT_TCP != 0;
         let grace = self.context.moment.ticks < settings::grace_until();
         let in_mid_stream = self.context.packet.tcp_flags & (ACK | FIN | RST) == ACK;
-        in_mid_stream && !strict && (cell.has(Cell::NARROW) || grace)
+        in_mid_stream && (cell.has(Cell::NARROW) || grace)
     }
 
     /// Whether an exempt remote is so for this packet. As a destination it always is; a source can

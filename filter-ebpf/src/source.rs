@@ -4,7 +4,7 @@
 //! verifier knows. What does not (a multi-buffer XDP frame, a socket buffer with its headers in
 //! pages) is fetched by a helper: slower, and rare.
 
-use core::ptr;
+use core::ffi::c_long;
 
 use aya_ebpf::{
     EbpfContext,
@@ -24,11 +24,27 @@ pub(crate) trait Source: Bytes {
     fn made_by_this_host(&self) -> bool;
 }
 
-/// Where `T` is at `offset`, if it lies between `start` and `end`; else null.
+/// The `T` at `offset`: in place if it lies between `start` and `end`, else where `fetch` copies it to.
 #[inline(always)]
-fn in_place<T>(start: usize, end: usize, offset: usize) -> *const T {
-    let at = start + offset;
-    if at + size_of::<T>() > end { ptr::null() } else { at as *const T }
+fn read<T: Copy>(
+    start: usize,
+    end: usize,
+    offset: usize,
+    fetch: impl FnOnce(*mut T, u32) -> c_long,
+) -> Option<T> {
+    if offset > MAX_OFFSET {
+        return None;
+    }
+    let mut at = (start + offset) as *const T;
+    if start + offset + size_of::<T>() > end {
+        let scratch = scratch::<T>()?;
+        if fetch(scratch, size_of::<T>() as u32) != 0 {
+            return None;
+        }
+        at = scratch;
+    }
+    // SAFETY: a whole `T` is there, and by the trait's contract any bytes are one.
+    Some(unsafe { at.read_unaligned() })
 }
 
 /// Where a helper copies a header to: this CPU's, as the stack is too small for one per header.
@@ -44,23 +60,10 @@ pub(crate) struct Xdp<'a>(pub(crate) &'a XdpContext);
 impl Bytes for Xdp<'_> {
     #[inline(always)]
     fn read<T: Copy>(&self, offset: usize) -> Option<T> {
-        if offset > MAX_OFFSET {
-            return None;
-        }
-        let mut at = in_place::<T>(self.0.data(), self.0.data_end(), offset);
-        if at.is_null() {
-            let scratch = scratch::<T>()?;
-            // SAFETY: the helper fills exactly the value's bytes, or fails. Kernel 5.18.
-            let status = unsafe {
-                bpf_xdp_load_bytes(self.0.ctx, offset as u32, scratch.cast(), size_of::<T>() as u32)
-            };
-            if status != 0 {
-                return None;
-            }
-            at = scratch;
-        }
-        // SAFETY: a whole `T` is there, and by the trait's contract any bytes are one.
-        Some(unsafe { at.read_unaligned() })
+        // SAFETY: the helper fills exactly the value's bytes, or fails. Kernel 5.18.
+        let fetch =
+            |to: *mut T, size| unsafe { bpf_xdp_load_bytes(self.0.ctx, offset as u32, to.cast(), size) };
+        read(self.0.data(), self.0.data_end(), offset, fetch)
     }
 
     #[inline(always)]
@@ -84,22 +87,10 @@ pub(crate) struct Skb<'a>(pub(crate) &'a TcContext);
 impl Bytes for Skb<'_> {
     #[inline(always)]
     fn read<T: Copy>(&self, offset: usize) -> Option<T> {
-        if offset > MAX_OFFSET {
-            return None;
-        }
-        let mut at = in_place::<T>(self.0.data(), self.0.data_end(), offset);
-        if at.is_null() {
-            let scratch = scratch::<T>()?;
-            let size = size_of::<T>() as u32;
-            // SAFETY: the helper fills exactly the value's bytes, or fails.
-            let status = unsafe { bpf_skb_load_bytes(self.0.as_ptr(), offset as u32, scratch.cast(), size) };
-            if status != 0 {
-                return None;
-            }
-            at = scratch;
-        }
-        // SAFETY: a whole `T` is there, and by the trait's contract any bytes are one.
-        Some(unsafe { at.read_unaligned() })
+        // SAFETY: the helper fills exactly the value's bytes, or fails.
+        let fetch =
+            |to: *mut T, size| unsafe { bpf_skb_load_bytes(self.0.as_ptr(), offset as u32, to.cast(), size) };
+        read(self.0.data(), self.0.data_end(), offset, fetch)
     }
 
     #[inline(always)]

@@ -17,7 +17,7 @@ use filter_common::{
 
 use crate::{
     account::{self, Handed},
-    clock, connections, flows, policy,
+    clock, connections, flows, memory, policy,
 };
 
 /// Slots of one run.
@@ -89,17 +89,22 @@ unsafe extern "C" fn visit(index: u32, walk: *mut c_void) -> c_long {
     0
 }
 
+/// The tag and the interface of a slot that is in use and that the walk is about.
+#[inline(always)]
+fn meant<E, const SLOTS: usize>(
+    walk: &Walk,
+    table: &memory::Table<E, SLOTS>,
+    slot: u32,
+) -> Option<(u64, u32)> {
+    let tag = table::tag_of(table, slot);
+    let owner = table.owner(slot);
+    if tag > RESERVED && walk.concerns(owner) { Some((tag, owner)) } else { None }
+}
+
 #[inline(always)]
 fn visit_connection(walk: &mut Walk, slot: u32) {
     let Some(table) = connections::table() else { return };
-    let tag = table::tag_of(&table, slot);
-    if tag <= RESERVED {
-        return;
-    }
-    let owner = table.owner(slot);
-    if !walk.concerns(owner) {
-        return;
-    }
+    let Some((tag, owner)) = meant(walk, &table, slot) else { return };
     let entry = table.entry(slot);
     let mut gone = walk.asks(sweep_flags::FORGET);
     // An interface without a policy is being detached: its entries can only be forgotten.
@@ -127,14 +132,7 @@ fn visit_connection(walk: &mut Walk, slot: u32) {
 #[inline(always)]
 fn visit_flow(walk: &mut Walk, slot: u32) {
     let Some(table) = flows::table() else { return };
-    let tag = table::tag_of(&table, slot);
-    if tag <= RESERVED {
-        return;
-    }
-    let owner = table.owner(slot);
-    if !walk.concerns(owner) {
-        return;
-    }
+    let Some((tag, owner)) = meant(walk, &table, slot) else { return };
     let entry = table.entry(slot);
     let mut gone = walk.asks(sweep_flags::FORGET);
     if let Some(policy) = policy::of(owner) {
