@@ -114,13 +114,17 @@ fn describe(report: &Report) -> String {
         Side::Workload => "workload",
         Side::Host => "host",
     };
-    let place = if report.here { "" } else { ", in another network namespace" };
-    let mut text = format!(
-        "{}  {}  side {side}  {}{place}\n",
-        attachment.device,
-        attachment.interface.id,
-        condition.name()
-    );
+    let place = match (report.here, condition) {
+        (true, _) => "",
+        (false, Condition::NotChecked) => "in another network namespace, ",
+        (false, _) => ", in another network namespace",
+    };
+    let state = match condition {
+        Condition::NotChecked => format!("{place}{}", condition.name()),
+        Condition::NotEnforcing => format!("{} ({}){place}", condition.name(), report.missing.join("; ")),
+        _ => format!("{}{place}", condition.name()),
+    };
+    let mut text = format!("{}  {}  side {side}  {state}\n", attachment.device, attachment.interface.id,);
     let mut line = |name: &str, value: &str| text += &format!("  {name:<12} {value}\n");
     line(
         "hooks",
@@ -207,7 +211,7 @@ const fn category_name(category: Category) -> &'static str {
 }
 
 fn to_json(report: &Report) -> Value {
-    let Report { entry, condition, generation, usage, counters, here, foreign } = report;
+    let Report { entry, condition, missing, generation, usage, counters, here, foreign } = report;
     let reasons: Vec<_> = Reason::ALL
         .iter()
         .map(|reason| {
@@ -226,8 +230,12 @@ fn to_json(report: &Report) -> Value {
     let packets = |category| sum(report, category).0;
     json!({
         "attachment": entry,
-        "enforcing": *condition == Condition::Enforcing,
+        "enforcing": match condition {
+            Condition::NotChecked => None,
+            condition => Some(*condition == Condition::Enforcing),
+        },
         "condition": condition,
+        "missing": missing,
         "generation_in_force": generation,
         "in_this_network_namespace": here,
         "foreign_programs": foreign,
