@@ -11,7 +11,7 @@ use super::{Exit, Failure, Output, OutputArguments, output};
 use crate::{
     datapath::{
         Places, hooks,
-        inspect::{Condition, Report, inspect},
+        inspect::{Condition, Report, damaged, inspect},
         journal::Entry,
     },
     flowlog,
@@ -47,6 +47,8 @@ Examples:
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let places = Places::from_environment();
     let (mut reports, orphans) = inspect(&places)?;
+    let damaged = damaged(&places)?;
+    damaged.iter().for_each(|what| output::note(what));
     let spool = flowlog::statistics(&flowlog::Folder::of(&places))?;
     if let Some(device) = &arguments.device {
         reports.retain(|report| report.entry.attachment.device == *device);
@@ -58,6 +60,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Output::Json => output::print_json(&json!({
             "interfaces": reports.iter().map(to_json).collect::<Vec<_>>(),
             "without_state": orphans,
+            "damaged_state": damaged,
             "flow_log_spool": spool,
         })),
         Output::Table => {

@@ -1,12 +1,16 @@
 //! `detach`: off the device, out of the maps, and with the last one out of bpffs.
 
+use std::path::Path;
+
 use super::{
     Session,
     device::{self, Device},
     error::Error,
+    hooks,
     journal::{self, Entry},
-    pins,
+    pins::{self, Pin},
 };
+use crate::state::Hook;
 
 /// What was taken off.
 #[derive(Clone, Debug)]
@@ -45,6 +49,9 @@ impl Session {
                 (self.removed.iter().find(is_meant).cloned(), Vec::new())
             }
             (None, Some(key)) if pins::attached(&self.places, key).exists() => {
+                if let Some(device) = &found {
+                    detach_lost_filters(&pins::attached(&self.places, key), device)?;
+                }
                 for folder in pins::folders(&self.places)?.iter().filter(|folder| folder.key == *key) {
                     self.remove_orphan(folder)?;
                 }
@@ -56,6 +63,19 @@ impl Session {
         let last = self.entries()?.is_empty();
         Ok(Detached { entry, notes, last })
     }
+}
+
+/// Takes off filters of clsact whose state is lost: a pinned program tells of one. Whether the
+/// qdisc was added for us is lost with it, so it stays.
+fn detach_lost_filters(folder: &Path, device: &Device) -> Result<(), Error> {
+    let [receive, send] = pins::sides(folder)?.map(|pin| match pin {
+        Pin::Program => Hook::Clsact,
+        Pin::Missing | Pin::Link { .. } => Hook::Tcx,
+    });
+    if [receive, send].contains(&Hook::Clsact) {
+        hooks::detach_clsact(&device.name, device.ifindex, [receive, send], false)?;
+    }
+    Ok(())
 }
 
 fn not_attached(name: &str, exists: bool, entries: &[Entry]) -> Error {

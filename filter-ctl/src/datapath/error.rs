@@ -110,7 +110,7 @@ pub enum Error {
     #[error("{0} interfaces are attached, and that is the most this host can have")]
     Full(u32),
     /// A state file that cannot be read.
-    #[error("the state file {} is damaged ({reason}); enforcement goes on. Detach and attach that device again", .path.display())]
+    #[error("the state file {} is damaged ({reason}); what it is about goes on. The next command that changes something sets it aside", .path.display())]
     State {
         /// The file.
         path: PathBuf,

@@ -7,7 +7,7 @@ use super::{
     error::Error,
     hooks,
     host::Host,
-    journal::{self, Entry, Phase},
+    journal::{self, Entry, HostFacts, Phase},
     pins::{self, Pin},
     places::Places,
     policy,
@@ -63,6 +63,16 @@ pub struct Report {
     pub here: bool,
     /// Programs of others on its hooks; known only from its own namespace.
     pub foreign: Vec<String>,
+}
+
+/// State files that cannot be understood, each with what is wrong with it.
+///
+/// # Errors
+///
+/// If a state file cannot be read.
+pub fn damaged(places: &Places) -> Result<Vec<String>, Error> {
+    let damaged = journal::damaged(places)?.into_iter().chain(HostFacts::damaged(places));
+    Ok(damaged.map(|error| error.to_string()).collect())
 }
 
 /// The attached devices, and names of folders of programs whose state is lost.
