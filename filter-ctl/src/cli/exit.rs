@@ -120,9 +120,12 @@ fn exit_of(error: &datapath::Error) -> Exit {
             Exit::Environment
         }
         E::NoDevice { .. } | E::NotAttached { .. } | E::NothingAttached => Exit::NotFound,
-        E::AlreadyAttached { .. } | E::Orphan { .. } | E::ForeignXdp { .. } | E::Locked(_) | E::Full(_) => {
-            Exit::Conflict
-        }
+        E::Ambiguous { .. }
+        | E::AlreadyAttached { .. }
+        | E::Orphan { .. }
+        | E::ForeignXdp { .. }
+        | E::Locked(_)
+        | E::Full(_) => Exit::Conflict,
         _ => Exit::System,
     }
 }

@@ -8,6 +8,7 @@ use super::{
     error::Error,
     hooks,
     journal::{self, Entry},
+    netns,
     pins::{self, Pin},
 };
 use crate::state::Hook;
@@ -57,11 +58,73 @@ impl Session {
                 }
                 (None, vec!["its state was lost; its programs were taken off".to_owned()])
             }
-            _ => return Err(not_attached(name, found.is_some(), &entries)),
+            // Nobody can enter a namespace that is gone: its attachments go from anywhere.
+            _ => match gone(&entries, name)?.or_else(|| gone(&self.removed, name).ok().flatten()) {
+                Some(entry) if self.removed.contains(entry) => (Some(entry.clone()), Vec::new()),
+                Some(entry) => (Some(entry.clone()), self.take_down(entry)?),
+                None => return Err(not_attached(name, found.is_some(), &entries)),
+            },
         };
+        self.detached(entry, notes)
+    }
+
+    /// Takes a network interface off, whichever its device is.
+    ///
+    /// # Errors
+    ///
+    /// If it is not attached, or not to one device alone; if its filters are in another network
+    /// namespace; or if the kernel refuses.
+    pub fn detach_interface(&self, id: &str) -> Result<Detached, Error> {
+        let is_meant = |entry: &&Entry| entry.attachment.interface.id == id;
+        let entries = self.entries()?;
+        let (entry, notes) = match entries.iter().filter(is_meant).collect::<Vec<_>>()[..] {
+            [entry] if self.is_out_of_reach(entry)? => {
+                return Err(not_attached(&entry.attachment.device, false, &entries));
+            }
+            [entry] => (Some(entry.clone()), self.take_down(entry)?),
+            [] => match self.removed.iter().find(is_meant) {
+                Some(entry) => (Some(entry.clone()), Vec::new()),
+                None => {
+                    let hint = "; `filter-ctl status` lists what is".to_owned();
+                    return Err(Error::NotAttached { device: id.to_owned(), hint });
+                }
+            },
+            [first, ..] => {
+                let device = first.attachment.device.clone();
+                return Err(Error::Ambiguous {
+                    what: id.to_owned(),
+                    hint: format!("name the device ({device}, …)"),
+                });
+            }
+        };
+        self.detached(entry, notes)
+    }
+
+    fn detached(&self, entry: Option<Entry>, notes: Vec<String>) -> Result<Detached, Error> {
         self.clean_up_if_last()?;
         let last = self.entries()?.is_empty();
         Ok(Detached { entry, notes, last })
+    }
+
+    /// Filters of clsact can be taken off only in their own network namespace.
+    fn is_out_of_reach(&self, entry: &Entry) -> Result<bool, Error> {
+        let attachment = &entry.attachment;
+        Ok([attachment.receive, attachment.send].contains(&Hook::Clsact)
+            && attachment.netns != device::current_netns()?
+            && netns::exists(attachment.netns))
+    }
+}
+
+/// The attachment of a device by its name in a network namespace that is gone.
+fn gone<'a>(entries: &'a [Entry], name: &str) -> Result<Option<&'a Entry>, Error> {
+    let is_meant = |entry: &&Entry| entry.attachment.device == name && !netns::exists(entry.attachment.netns);
+    match entries.iter().filter(is_meant).collect::<Vec<_>>()[..] {
+        [] => Ok(None),
+        [entry] => Ok(Some(entry)),
+        [first, ..] => {
+            let hint = format!("take `--interface-id {}`, …", first.attachment.interface.id);
+            Err(Error::Ambiguous { what: name.to_owned(), hint })
+        }
     }
 }
 

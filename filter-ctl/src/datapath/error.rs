@@ -62,6 +62,14 @@ pub enum Error {
         /// What else might help, with a leading separator, or nothing.
         hint: String,
     },
+    /// More than one attachment is meant.
+    #[error("{what} is attached more than once; {hint}")]
+    Ambiguous {
+        /// The device or interface.
+        what: String,
+        /// How to name one of them.
+        hint: String,
+    },
     /// Nothing is attached at all.
     #[error("no device is attached; `filter-ctl attach DEVICE --policy PATH` attaches one")]
     NothingAttached,

@@ -8,6 +8,7 @@ use super::{
     hooks,
     host::Host,
     journal::{self, Entry, HostFacts, Phase},
+    netns,
     pins::{self, Pin},
     places::Places,
     policy,
@@ -22,7 +23,8 @@ pub enum Condition {
     Enforcing,
     /// Nobody can tell from here: filters of clsact on a device of another network namespace.
     NotChecked,
-    /// Its device is gone; the next command that changes something removes it.
+    /// Its device is gone; the next command that changes something removes it, or `detach` does if
+    /// its network namespace went, too.
     DeviceGone,
     /// A command is at work on it, or was killed; the next one finishes or takes back.
     Unfinished,
@@ -176,7 +178,7 @@ impl SideState {
 }
 
 /// Asks the kernel whether both sides of an attachment run.
-fn check(places: &Places, netns: u64, entry: &Entry) -> Result<(Condition, Vec<String>), Error> {
+fn check(places: &Places, own: u64, entry: &Entry) -> Result<(Condition, Vec<String>), Error> {
     let folder = pins::attached(places, &entry.key());
     let attachment = &entry.attachment;
     if entry.phase != Phase::Attached {
@@ -186,9 +188,15 @@ fn check(places: &Places, netns: u64, entry: &Entry) -> Result<(Condition, Vec<S
         return Ok((Condition::NotEnforcing, vec!["its pins are gone".into()]));
     }
     let hooks = [attachment.receive, attachment.send];
-    let here = attachment.netns == netns;
-    let exists = if here { Some(device::name_of(attachment.ifindex)?.is_some()) } else { None };
-    let filters = if exists == Some(true) && hooks.contains(&Hook::Clsact) {
+    let here = attachment.netns == own;
+    let filtered = hooks.contains(&Hook::Clsact);
+    let exists = if here {
+        Some(device::name_of(attachment.ifindex)?.is_some())
+    } else {
+        // Of links the kernel tells; filters have gone with their namespace.
+        (filtered && !netns::exists(attachment.netns)).then_some(false)
+    };
+    let filters = if exists == Some(true) && filtered {
         hooks::our_filters(attachment.ifindex)?.map(Some)
     } else {
         [None; 2]

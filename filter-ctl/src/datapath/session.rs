@@ -11,7 +11,7 @@ use super::{
     hooks,
     host::Host,
     journal::{self, Entry, HostFacts, Lock, Phase},
-    object, pins,
+    netns, object, pins,
     places::Places,
     policy, sys,
 };
@@ -139,6 +139,10 @@ impl Session {
         }
         if attachment.netns != device::current_netns()? {
             let device = &attachment.device;
+            if !netns::exists(attachment.netns) {
+                notes.push(format!("the network namespace of {device} is gone, and its filters with it"));
+                return Ok(());
+            }
             notes
                 .push(format!("filters of clsact on {device} in another network namespace were not removed"));
             return Ok(());
