@@ -40,6 +40,9 @@ pub struct Entry {
     pub log_seconds: Option<u32>,
     /// Whether a clsact qdisc was added for us, and goes when we go.
     pub clsact_added: bool,
+    /// Whether its programs log what they drop.
+    #[serde(default)]
+    pub debug: bool,
     /// The document that the rules come from.
     pub document: PathBuf,
     /// What the rules are, for people.

@@ -11,6 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aya::programs::ProgramInfo;
+
 use super::{error::Error, places::Places, sys};
 
 /// The two hooks of a device, as files of its folder.
@@ -89,10 +91,11 @@ fn alive_by(sides: [Pin; 2]) -> Option<bool> {
     }
 }
 
-/// Ids of the programs that a folder's links run.
+/// Ids of the programs that a folder's links run, and of those that are pinned themselves.
 pub(super) fn programs(folder: &Path) -> Vec<u32> {
     let program = |side: &str| match pin(&folder.join(side)) {
         Ok(Pin::Link { program, .. }) => Some(program),
+        Ok(Pin::Program) => ProgramInfo::from_pin(folder.join(side)).ok().map(|info| info.id()),
         _ => None,
     };
     SIDES.into_iter().filter_map(program).collect()
