@@ -49,7 +49,7 @@ impl Condition {
 /// One attached device as it is now.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// What the state folder says.
+    /// What the state folder says, but with the device's name of today where it can be known.
     pub entry: Entry,
     /// Whether it is so.
     pub condition: Condition,
@@ -99,9 +99,14 @@ pub fn inspect(places: &Places) -> Result<(Vec<Report>, Vec<String>), Error> {
     Ok((entries.into_iter().map(report).collect::<Result<_, _>>()?, orphans))
 }
 
-fn report(places: &Places, host: &Host, netns: u64, entry: Entry) -> Result<Report, Error> {
+fn report(places: &Places, host: &Host, netns: u64, mut entry: Entry) -> Result<Report, Error> {
     let folder = pins::attached(places, &entry.key());
     let here = entry.attachment.netns == netns;
+    // It may have been renamed since.
+    let name = if here { device::name_of(entry.attachment.ifindex)? } else { None };
+    if let Some(name) = name {
+        entry.attachment.device = name;
+    }
     let (condition, missing) = check(places, netns, &entry)?;
     let slot = entry.attachment.slot;
     let foreign = if here { foreign(&entry, &pins::programs(&folder)) } else { Vec::new() };
