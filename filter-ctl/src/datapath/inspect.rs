@@ -11,7 +11,7 @@ use super::{
     netns,
     pins::{self, Pin},
     places::Places,
-    policy,
+    policy, sys,
 };
 use crate::state::Hook;
 
@@ -81,8 +81,11 @@ pub fn damaged(places: &Places) -> Result<Vec<String>, Error> {
 ///
 /// # Errors
 ///
-/// If maps or state cannot be read.
+/// If the process may not read maps and state, or they cannot be read.
 pub fn inspect(places: &Places) -> Result<(Vec<Report>, Vec<String>), Error> {
+    if !sys::is_root() {
+        return Err(Error::NotRoot);
+    }
     let entries = journal::entries(places)?;
     let folders = pins::folders(places)?;
     let orphans: Vec<_> = folders

@@ -7,7 +7,7 @@ use tokio::{
     signal::ctrl_c,
 };
 
-use super::{Places, device::Device, error::Error, journal, pins};
+use super::{Places, device::Device, error::Error, journal, pins, sys};
 
 /// Hands lines over to whoever prints them.
 struct Printer<F>(F);
@@ -31,6 +31,9 @@ impl<F: Fn(&str) + Send + Sync> Log for Printer<F> {
 ///
 /// If the device is not attached, or the kernel refuses.
 pub fn follow(places: &Places, device: &str, print: impl Fn(&str) + Send + Sync) -> Result<bool, Error> {
+    if !sys::is_root() {
+        return Err(Error::NotRoot);
+    }
     let device = Device::find(device)?;
     let key = journal::key(device.netns, device.ifindex);
     let Some(entry) = journal::entries(places)?.into_iter().find(|entry| entry.key() == key) else {
