@@ -12,6 +12,7 @@ use super::{
 use crate::datapath::{
     self, Places, Session,
     apply::{Applied, Wanted, dry_run},
+    inspect,
     journal::{self, Entry},
     rules::Rules,
 };
@@ -61,7 +62,7 @@ const MOST: usize = 20;
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut read = documents::read(&arguments.path, &arguments.limits)?;
     let places = Places::from_environment();
-    let (applied, notes) = if arguments.dry_run {
+    let (applied, mut notes) = if arguments.dry_run {
         let wanted = wanted(&mut read, &journal::entries(&places)?, &arguments.only)?;
         (dry_run(&places, &wanted, &read.path)?, Vec::new())
     } else {
@@ -69,6 +70,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         let wanted = wanted(&mut read, &session.entries()?, &arguments.only)?;
         (session.apply(&wanted, &read.path)?, session.notes().to_vec())
     };
+    // Rules that nothing enforces are no reason to fail, but to be told.
+    notes.extend(inspect::warnings(&places, applied.iter().map(|one| &one.before))?);
     let used: Vec<_> = applied.iter().map(|one| one.before.attachment.interface.id.as_str()).collect();
     read.warn_of_the_rest(&used);
     read.tell_warnings(arguments.output.output);

@@ -5,7 +5,7 @@ use std::{
     process,
 };
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, Output, output};
 use crate::datapath::{Places, kernel_log};
 
 /// Print what the kernel programs of a device log, until interrupted
@@ -32,8 +32,13 @@ Examples:
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let print = |line: &str| {
         // Nobody reads any more: there is nothing left to do, and nothing to undo.
-        if writeln!(io::stdout(), "{line}").is_err() {
-            process::exit(Exit::Success as i32);
+        let written = writeln!(io::stdout(), "{line}");
+        if written.is_err() {
+            let failure = output::refusal(written).map(|error| output::unwritten(&error));
+            process::exit(failure.map_or(Exit::Success, |failure| {
+                failure.report(Output::Table);
+                failure.exit
+            }) as i32);
         }
     };
     let logs = kernel_log::follow(&Places::from_environment(), &arguments.device, print)?;

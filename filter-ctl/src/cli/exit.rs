@@ -1,6 +1,6 @@
 //! How commands end: exit codes, and errors for people and for programs.
 
-use std::process::ExitCode;
+use std::{error::Error, io, process::ExitCode};
 
 use serde_json::json;
 
@@ -113,16 +113,50 @@ impl From<datapath::Error> for Failure {
     }
 }
 
+/// Whether a read-only file system is behind an error, however deep.
+fn is_read_only(error: &(dyn Error + 'static)) -> bool {
+    let is_it = |error: &(dyn Error + 'static)| {
+        error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem)
+    };
+    is_it(error) || error.source().is_some_and(is_read_only)
+}
+
 fn exit_of(error: &datapath::Error) -> Exit {
     use datapath::Error as E;
+    if is_read_only(error) {
+        return Exit::Environment;
+    }
     match error {
         E::NotRoot | E::NoBpffs(_) | E::OldKernel { .. } | E::NoPrograms | E::Shape { .. } => {
             Exit::Environment
         }
+        E::System { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Exit::Environment,
         E::NoDevice { .. } | E::NotAttached { .. } | E::NothingAttached => Exit::NotFound,
-        E::AlreadyAttached { .. } | E::Orphan { .. } | E::ForeignXdp { .. } | E::Locked(_) | E::Full(_) => {
-            Exit::Conflict
-        }
+        E::Ambiguous { .. }
+        | E::AlreadyAttached { .. }
+        | E::Orphan { .. }
+        | E::ForeignXdp { .. }
+        | E::Locked(_)
+        | E::Full(_) => Exit::Conflict,
         _ => Exit::System,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_environment_forbids_has_an_exit_code_of_its_own() {
+        let system = |kind: io::ErrorKind| exit_of(&datapath::Error::system("mkdir")(kind.into()));
+        assert_eq!(system(io::ErrorKind::ReadOnlyFilesystem), Exit::Environment);
+        assert_eq!(system(io::ErrorKind::PermissionDenied), Exit::Environment);
+        assert_eq!(system(io::ErrorKind::StorageFull), Exit::System);
+        let io_error = io::ErrorKind::ReadOnlyFilesystem.into();
+        let call = aya::sys::SyscallError { call: "BPF_OBJ_PIN", io_error };
+        let pin = aya::pin::PinError::SyscallError(call);
+        assert_eq!(exit_of(&datapath::Error::Pin(pin)), Exit::Environment);
     }
 }

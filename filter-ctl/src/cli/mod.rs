@@ -88,8 +88,26 @@ pub struct OutputArguments {
 /// Parses the command line and runs it.
 #[must_use]
 pub fn main() -> ExitCode {
-    match run(Cli::parse().command) {
-        Ok(()) => Exit::Success.into(),
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        // Help and the version are no mistakes, but must be printed, too.
+        Err(error) => {
+            let printed = error.print();
+            return match (error.exit_code(), output::refusal(printed)) {
+                (0, None) => Exit::Success.into(),
+                (0, Some(_)) => Exit::System.into(),
+                _ => Exit::Usage.into(),
+            };
+        }
+    };
+    match run(command) {
+        Ok(()) => match output::failure() {
+            None => Exit::Success.into(),
+            Some(failure) => {
+                failure.report(Output::Table);
+                failure.exit.into()
+            }
+        },
         Err((failure, output)) => {
             failure.report(output);
             failure.exit.into()

@@ -2,11 +2,14 @@
 
 use std::{
     io::{self, Write},
+    sync::OnceLock,
     time::Duration,
 };
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
+
+use super::{Exit, Failure};
 
 /// `--output`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -18,10 +21,31 @@ pub enum Output {
     Json,
 }
 
-/// Prints text. A reader that has gone away is no error of ours.
+/// Why something could not be printed.
+static FAILED: OnceLock<io::Error> = OnceLock::new();
+
+/// Prints text. A reader that has gone away is no error of ours; any other is kept for
+/// [`failure`], as what the command does is more than what it says.
 pub(super) fn print(text: &str) {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if let Some(error) = refusal(out.write_all(text.as_bytes()).and_then(|()| out.flush())) {
+        let _ = FAILED.set(error);
+    }
+}
+
+/// The failure to print, if there was one.
+pub(super) fn failure() -> Option<Failure> {
+    FAILED.get().map(unwritten)
+}
+
+/// A failure to write to standard output.
+pub(super) fn unwritten(error: &io::Error) -> Failure {
+    Failure::new(Exit::System, format!("write to standard output: {error}"))
+}
+
+/// An error of writing, unless it is only that nobody reads any more.
+pub(super) fn refusal(written: io::Result<()>) -> Option<io::Error> {
+    written.err().filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
 }
 
 /// Prints one JSON object.
@@ -94,6 +118,13 @@ mod tests {
         assert_eq!(shown(3_600), "1h");
         assert_eq!(shown(432_000), "5d");
         assert_eq!(shown(90_061), "1d 1h");
+    }
+
+    #[test]
+    fn only_a_reader_that_has_gone_is_no_failure() {
+        assert!(refusal(Ok(())).is_none());
+        assert!(refusal(Err(io::ErrorKind::BrokenPipe.into())).is_none());
+        assert!(refusal(Err(io::ErrorKind::StorageFull.into())).is_some());
     }
 
     #[test]

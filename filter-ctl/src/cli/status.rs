@@ -11,7 +11,7 @@ use super::{Exit, Failure, Output, OutputArguments, output};
 use crate::{
     datapath::{
         Places, hooks,
-        inspect::{Condition, Report, inspect},
+        inspect::{Condition, Report, damaged, inspect},
         journal::Entry,
     },
     flowlog,
@@ -47,6 +47,8 @@ Examples:
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let places = Places::from_environment();
     let (mut reports, orphans) = inspect(&places)?;
+    let damaged = damaged(&places)?;
+    damaged.iter().for_each(|what| output::note(what));
     let spool = flowlog::statistics(&flowlog::Folder::of(&places))?;
     if let Some(device) = &arguments.device {
         reports.retain(|report| report.entry.attachment.device == *device);
@@ -58,6 +60,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Output::Json => output::print_json(&json!({
             "interfaces": reports.iter().map(to_json).collect::<Vec<_>>(),
             "without_state": orphans,
+            "damaged_state": damaged,
             "flow_log_spool": spool,
         })),
         Output::Table => {
@@ -114,13 +117,17 @@ fn describe(report: &Report) -> String {
         Side::Workload => "workload",
         Side::Host => "host",
     };
-    let place = if report.here { "" } else { ", in another network namespace" };
-    let mut text = format!(
-        "{}  {}  side {side}  {}{place}\n",
-        attachment.device,
-        attachment.interface.id,
-        condition.name()
-    );
+    let place = match (report.here, condition) {
+        (true, _) => "",
+        (false, Condition::NotChecked) => "in another network namespace, ",
+        (false, _) => ", in another network namespace",
+    };
+    let state = match condition {
+        Condition::NotChecked => format!("{place}{}", condition.name()),
+        Condition::NotEnforcing => format!("{} ({}){place}", condition.name(), report.missing.join("; ")),
+        _ => format!("{}{place}", condition.name()),
+    };
+    let mut text = format!("{}  {}  side {side}  {state}\n", attachment.device, attachment.interface.id,);
     let mut line = |name: &str, value: &str| text += &format!("  {name:<12} {value}\n");
     line(
         "hooks",
@@ -207,7 +214,7 @@ const fn category_name(category: Category) -> &'static str {
 }
 
 fn to_json(report: &Report) -> Value {
-    let Report { entry, condition, generation, usage, counters, here, foreign } = report;
+    let Report { entry, condition, missing, generation, usage, counters, here, foreign } = report;
     let reasons: Vec<_> = Reason::ALL
         .iter()
         .map(|reason| {
@@ -226,8 +233,12 @@ fn to_json(report: &Report) -> Value {
     let packets = |category| sum(report, category).0;
     json!({
         "attachment": entry,
-        "enforcing": *condition == Condition::Enforcing,
+        "enforcing": match condition {
+            Condition::NotChecked => None,
+            condition => Some(*condition == Condition::Enforcing),
+        },
         "condition": condition,
+        "missing": missing,
         "generation_in_force": generation,
         "in_this_network_namespace": here,
         "foreign_programs": foreign,

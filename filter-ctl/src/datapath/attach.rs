@@ -152,6 +152,7 @@ impl Session {
             phase: Phase::Attaching,
             log_seconds: order.log,
             clsact_added: !device::clsact(order.device.ifindex)?.present,
+            debug: order.debug,
             document: order.document.to_owned(),
             rules: Rules::of(order.policy, order.compiled),
             allowance: order.policy.allowance,

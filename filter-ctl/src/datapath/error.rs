@@ -62,6 +62,14 @@ pub enum Error {
         /// What else might help, with a leading separator, or nothing.
         hint: String,
     },
+    /// More than one attachment is meant.
+    #[error("{what} is attached more than once; {hint}")]
+    Ambiguous {
+        /// The device or interface.
+        what: String,
+        /// How to name one of them.
+        hint: String,
+    },
     /// Nothing is attached at all.
     #[error("no device is attached; `filter-ctl attach DEVICE --policy PATH` attaches one")]
     NothingAttached,
@@ -110,7 +118,7 @@ pub enum Error {
     #[error("{0} interfaces are attached, and that is the most this host can have")]
     Full(u32),
     /// A state file that cannot be read.
-    #[error("the state file {} is damaged ({reason}); enforcement goes on. Detach and attach that device again", .path.display())]
+    #[error("the state file {} is damaged ({reason}); what it is about goes on. The next command that changes something sets it aside", .path.display())]
     State {
         /// The file.
         path: PathBuf,

@@ -244,12 +244,21 @@ fn attach_clsact(ebpf: &mut Ebpf, device: &Device, side: Side) -> Result<Attache
     Ok(Attached::Filter(program.take_link(id).map_err(failed)?))
 }
 
+fn our_filter(side: Side) -> Filter {
+    Filter { egress: side == Side::Send, priority: PRIORITY, handle: HANDLE.into() }
+}
+
+/// On which sides of a device of this network namespace our clsact filters stand.
+pub(super) fn our_filters(ifindex: u32) -> Result<[bool; 2], Error> {
+    let filters = device::clsact(ifindex)?.filters;
+    Ok([Side::Receive, Side::Send].map(|side| filters.contains(&our_filter(side))))
+}
+
 /// Takes our clsact filters off a device of this network namespace, and the qdisc if it was
 /// added for us and nobody else uses it. Fine if they are not there.
 pub(super) fn detach_clsact(device: &str, ifindex: u32, hooks: [Hook; 2], added: bool) -> Result<(), Error> {
     for (side, hook) in [Side::Receive, Side::Send].into_iter().zip(hooks) {
-        let ours = Filter { egress: side == Side::Send, priority: PRIORITY, handle: HANDLE.into() };
-        if hook != Hook::Clsact || !device::clsact(ifindex)?.filters.contains(&ours) {
+        if hook != Hook::Clsact || !device::clsact(ifindex)?.filters.contains(&our_filter(side)) {
             continue;
         }
         SchedClassifierLink::attached(device, side.attach_type(), PRIORITY, HANDLE, None)

@@ -40,6 +40,9 @@ pub struct Entry {
     pub log_seconds: Option<u32>,
     /// Whether a clsact qdisc was added for us, and goes when we go.
     pub clsact_added: bool,
+    /// Whether its programs log what they drop.
+    #[serde(default)]
+    pub debug: bool,
     /// The document that the rules come from.
     pub document: PathBuf,
     /// What the rules are, for people.
@@ -93,27 +96,60 @@ pub(super) fn remove_unfinished(places: &Places) -> Result<(), Error> {
     Ok(())
 }
 
-/// Reads all entries, by slot.
+/// The ending that a file gets which cannot be understood.
+const DAMAGED: &str = "damaged";
+
+/// Reads all entries, by slot. Files that cannot be understood are left out: their slots are safe,
+/// as their pins name them too.
 ///
 /// # Errors
 ///
-/// If one cannot be read: acting on the others would risk its slot.
+/// If a file cannot be read.
 pub fn entries(places: &Places) -> Result<Vec<Entry>, Error> {
+    Ok(read_all(places)?.0)
+}
+
+/// What is wrong with entries that cannot be understood.
+pub(super) fn damaged(places: &Places) -> Result<Vec<Error>, Error> {
+    Ok(read_all(places)?.1)
+}
+
+/// Entries, and what is wrong with those that cannot be understood.
+fn read_all(places: &Places) -> Result<(Vec<Entry>, Vec<Error>), Error> {
     let folder = places.attachments();
     let files = match fs::read_dir(&folder) {
         Ok(files) => files,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
         Err(error) => return Err(Error::system(format!("read {}", folder.display()))(error)),
     };
-    let mut entries = Vec::new();
+    let (mut entries, mut damaged) = (Vec::<Entry>::new(), Vec::new());
     for file in files {
         let path = file.map_err(Error::system(format!("read {}", folder.display())))?.path();
-        if path.extension().is_some_and(|ending| ending == "json") {
-            entries.extend(read_json::<Entry>(&path)?);
+        if path.extension().is_none_or(|ending| ending != "json") {
+            continue;
+        }
+        match read_json::<Entry>(&path) {
+            Ok(Some(entry)) if entry.path(places) == path => entries.push(entry),
+            Ok(Some(_)) => damaged.push(Error::State { path, reason: "of another device".into() }),
+            Ok(None) => {}
+            Err(error @ Error::State { .. }) => damaged.push(error),
+            Err(error) => return Err(error),
         }
     }
     entries.sort_by_key(|entry| entry.attachment.slot);
-    Ok(entries)
+    Ok((entries, damaged))
+}
+
+/// Gives what cannot be understood another name, and says so; other errors stay errors.
+pub(super) fn set_aside(error: Error) -> Result<String, Error> {
+    let Error::State { path, reason } = error else { return Err(error) };
+    let mut name = path.clone().into_os_string();
+    name.push(format!(".{DAMAGED}"));
+    let aside = PathBuf::from(name);
+    // An earlier one that is a folder would be in the way.
+    let _ = fs::remove_dir_all(&aside);
+    fs::rename(&path, &aside).map_err(Error::system(format!("rename {}", path.display())))?;
+    Ok(format!("{} was damaged ({reason}) and is now {}", path.display(), aside.display()))
 }
 
 /// Facts about the host that outlive every attachment, until it boots again.
@@ -128,13 +164,21 @@ pub struct HostFacts {
 }
 
 impl HostFacts {
-    /// Reads them; all zero before the first attachment.
+    /// Reads them; all zero before the first attachment, and while the file is damaged.
     ///
     /// # Errors
     ///
-    /// If the file is damaged.
+    /// If the file cannot be read.
     pub fn read(places: &Places) -> Result<Self, Error> {
-        Ok(read_json(&places.host())?.unwrap_or_default())
+        match read_json(&places.host()) {
+            Err(Error::State { .. }) => Ok(Self::default()),
+            facts => Ok(facts?.unwrap_or_default()),
+        }
+    }
+
+    /// What is wrong with the file, if something is.
+    pub(super) fn damaged(places: &Places) -> Option<Error> {
+        read_json::<Self>(&places.host()).err().filter(|error| matches!(error, Error::State { .. }))
     }
 
     /// Writes them.
@@ -199,6 +243,9 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            return Err(Error::State { path: path.to_owned(), reason: error.to_string() });
+        }
         Err(error) => return Err(Error::system(format!("read {}", path.display()))(error)),
     };
     let damaged =
@@ -227,5 +274,43 @@ fn remove_file(path: &Path) -> Result<(), Error> {
             Err(Error::system(format!("remove {}", path.display()))(error))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(root: &tempfile::TempDir) -> Places {
+        Places::new(root.path().join("state"), root.path().join("bpf"))
+    }
+
+    #[test]
+    fn a_damaged_entry_is_left_out_and_can_be_set_aside() {
+        let root = tempfile::tempdir().expect("a folder");
+        let places = places(&root);
+        create_folder(&places.attachments()).expect("made");
+        let path = places.attachments().join("4026-7.json");
+        fs::write(&path, "{").expect("written");
+        assert!(entries(&places).expect("readable").is_empty());
+        let damaged = damaged(&places).expect("readable");
+        assert_eq!(damaged.len(), 1);
+        for error in damaged {
+            assert!(set_aside(error).expect("renamed").contains("4026-7.json.damaged"));
+        }
+        assert!(!path.exists() && path.with_extension("json.damaged").exists());
+        assert!(super::damaged(&places).expect("readable").is_empty());
+    }
+
+    #[test]
+    fn damaged_facts_about_the_host_are_as_good_as_none() {
+        let root = tempfile::tempdir().expect("a folder");
+        let places = places(&root);
+        assert!(HostFacts::damaged(&places).is_none(), "there is no file yet");
+        create_folder(places.state()).expect("made");
+        fs::write(places.host(), "garbage").expect("written");
+        assert_eq!(HostFacts::read(&places).expect("readable"), HostFacts::default());
+        set_aside(HostFacts::damaged(&places).expect("damaged")).expect("renamed");
+        assert_eq!(HostFacts::next_generation(&places, 4).expect("written"), 5);
     }
 }

@@ -7,7 +7,7 @@ use tokio::{
     signal::ctrl_c,
 };
 
-use super::{Places, device::Device, error::Error, journal, pins};
+use super::{Places, device::Device, error::Error, journal, pins, sys};
 
 /// Hands lines over to whoever prints them.
 struct Printer<F>(F);
@@ -31,10 +31,16 @@ impl<F: Fn(&str) + Send + Sync> Log for Printer<F> {
 ///
 /// If the device is not attached, or the kernel refuses.
 pub fn follow(places: &Places, device: &str, print: impl Fn(&str) + Send + Sync) -> Result<bool, Error> {
+    if !sys::is_root() {
+        return Err(Error::NotRoot);
+    }
     let device = Device::find(device)?;
     let key = journal::key(device.netns, device.ifindex);
-    if !journal::entries(places)?.iter().any(|entry| entry.key() == key) {
+    let Some(entry) = journal::entries(places)?.into_iter().find(|entry| entry.key() == key) else {
         return Err(Error::NotAttached { device: device.name, hint: String::new() });
+    };
+    if !entry.debug {
+        return Ok(false);
     }
     // Both programs share one ring.
     let Some(id) = pins::programs(&pins::attached(places, &key)).into_iter().next() else {

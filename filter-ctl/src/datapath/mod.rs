@@ -17,6 +17,7 @@ pub mod host;
 pub mod inspect;
 pub mod journal;
 pub mod kernel_log;
+mod netns;
 pub mod object;
 mod pins;
 pub mod places;

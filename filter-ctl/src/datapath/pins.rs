@@ -11,6 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aya::programs::ProgramInfo;
+
 use super::{error::Error, places::Places, sys};
 
 /// The two hooks of a device, as files of its folder.
@@ -42,34 +44,61 @@ pub(super) fn commit(places: &Places, key: &str) -> Result<(), Error> {
     fs::rename(&from, &to).map_err(Error::system(format!("rename {} to {}", from.display(), to.display())))
 }
 
-/// Whether the links of a folder still have a device. `None` if it has only programs (clsact).
-pub(super) fn alive(folder: &Path) -> Result<Option<bool>, Error> {
-    let (mut pins, mut alive) = (0, None);
-    for side in SIDES {
-        let path = folder.join(side);
-        let object = match sys::open_pin(&path) {
-            Ok(object) => object,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(Error::system(format!("bpf(BPF_OBJ_GET, {})", path.display()))(error)),
-        };
-        pins += 1;
-        // A program's descriptor is no link: the call fails or names another type.
-        if let Ok(Some(link)) = sys::link(object.as_fd()) {
-            alive = Some(alive.unwrap_or(false) || link.ifindex != 0);
-        }
-    }
-    Ok(if pins == 0 { Some(false) } else { alive })
+/// What stands in the place of a side's pin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pin {
+    Missing,
+    /// A link, and the program that it runs; it may have lost its hook.
+    Link {
+        program: u32,
+        hooked: bool,
+    },
+    /// A program, which says nothing of its filter (clsact).
+    Program,
 }
 
-/// Ids of the programs that a folder's links run.
+/// The pins of a folder, by side.
+pub(super) fn sides(folder: &Path) -> Result<[Pin; 2], Error> {
+    let [receive, send] = SIDES.map(|side| pin(&folder.join(side)));
+    Ok([receive?, send?])
+}
+
+fn pin(path: &Path) -> Result<Pin, Error> {
+    let object = match sys::open_pin(path) {
+        Ok(object) => object,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Pin::Missing),
+        Err(error) => return Err(Error::system(format!("bpf(BPF_OBJ_GET, {})", path.display()))(error)),
+    };
+    // A program's descriptor is no link: the call fails or names another type.
+    Ok(match sys::link(object.as_fd()) {
+        Ok(Some(link)) => Pin::Link { program: link.program, hooked: link.ifindex != 0 },
+        _ => Pin::Program,
+    })
+}
+
+/// Whether the links of a folder still have a device. `None` if it has only programs (clsact).
+pub(super) fn alive(folder: &Path) -> Result<Option<bool>, Error> {
+    Ok(alive_by(sides(folder)?))
+}
+
+fn alive_by(sides: [Pin; 2]) -> Option<bool> {
+    if sides.iter().any(|side| matches!(side, Pin::Link { hooked: true, .. })) {
+        Some(true)
+    } else if sides == [Pin::Missing; 2] || sides.iter().any(|side| matches!(side, Pin::Link { .. })) {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+/// Ids of the programs that a folder's links run, and of those that are pinned themselves.
 pub(super) fn programs(folder: &Path) -> Vec<u32> {
-    let open = |side: &str| sys::open_pin(&folder.join(side)).ok();
-    SIDES
-        .into_iter()
-        .filter_map(open)
-        .filter_map(|object| sys::link(object.as_fd()).ok().flatten())
-        .map(|link| link.program)
-        .collect()
+    let program = |side: &str| match pin(&folder.join(side)) {
+        Ok(Pin::Link { program, .. }) => Some(program),
+        Ok(Pin::Program) => ProgramInfo::from_pin(folder.join(side)).ok().map(|info| info.id()),
+        _ => None,
+    };
+    SIDES.into_iter().filter_map(program).collect()
 }
 
 /// Takes the links of a folder off their hooks. Fine if there is no such folder.
@@ -180,6 +209,16 @@ mod tests {
         assert_eq!((done.len(), done[0].complete, done[0].slot), (1, true, Some(3)));
         remove(&done[0].path).expect("removed");
         assert!(folders(&places).expect("readable").is_empty());
+    }
+
+    #[test]
+    fn a_device_is_there_while_one_link_has_it() {
+        let link = |hooked| Pin::Link { program: 1, hooked };
+        assert_eq!(alive_by([link(true), Pin::Missing]), Some(true));
+        assert_eq!(alive_by([link(false), link(false)]), Some(false));
+        assert_eq!(alive_by([link(false), Pin::Program]), Some(false));
+        assert_eq!(alive_by([Pin::Missing, Pin::Missing]), Some(false));
+        assert_eq!(alive_by([Pin::Program, Pin::Missing]), None);
     }
 
     #[test]

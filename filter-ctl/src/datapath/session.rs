@@ -11,7 +11,7 @@ use super::{
     hooks,
     host::Host,
     journal::{self, Entry, HostFacts, Lock, Phase},
-    object, pins,
+    netns, object, pins,
     places::Places,
     policy, sys,
 };
@@ -139,6 +139,10 @@ impl Session {
         }
         if attachment.netns != device::current_netns()? {
             let device = &attachment.device;
+            if !netns::exists(attachment.netns) {
+                notes.push(format!("the network namespace of {device} is gone, and its filters with it"));
+                return Ok(());
+            }
             notes
                 .push(format!("filters of clsact on {device} in another network namespace were not removed"));
             return Ok(());
@@ -160,6 +164,10 @@ impl Session {
     /// Brings state, pins and devices into agreement.
     fn repair(&mut self) -> Result<(), Error> {
         journal::remove_unfinished(&self.places)?;
+        for damaged in journal::damaged(&self.places)? {
+            self.notes.push(journal::set_aside(damaged)?);
+        }
+        self.repair_facts()?;
         for entry in self.entries()? {
             let device = entry.attachment.device.clone();
             let folder = pins::attached(&self.places, &entry.key());
@@ -192,6 +200,30 @@ impl Session {
         self.clean_up_if_last()
     }
 
+    /// Rebuilds damaged facts about the host. No connection may meet a generation a second time, so
+    /// they go on behind the highest that is in force.
+    fn repair_facts(&mut self) -> Result<(), Error> {
+        let Some(damaged) = HostFacts::damaged(&self.places) else { return Ok(()) };
+        let host = match Host::open_in(&self.places) {
+            Ok(host) => host,
+            Err(Error::NothingAttached) => {
+                self.notes.push(journal::set_aside(damaged)?);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let mut highest = 0;
+        let entries = self.entries()?;
+        let slots = entries.iter().map(|entry| entry.attachment.slot);
+        for slot in slots.chain(pins::folders(&self.places)?.iter().filter_map(|folder| folder.slot)) {
+            let generation = policy::in_force(&host, slot)?.map_or(0, |policy| policy.generation());
+            highest = highest.max(generation);
+        }
+        highest = entries.iter().map(|entry| entry.attachment.generation).fold(highest, u32::max);
+        self.notes.push(journal::set_aside(damaged)?);
+        HostFacts { hz: host.hz(), generation: highest.saturating_add(1) }.save(&self.places)
+    }
+
     /// Programs without state keep enforcing: to take them off unasked would open the device. They
     /// go when the device is gone.
     fn repair_orphan(&mut self, folder: &pins::Folder) -> Result<(), Error> {
@@ -205,7 +237,7 @@ impl Session {
         Ok(())
     }
 
-    /// Takes off programs whose state is lost.
+    /// Takes off programs whose state is lost. Filters of clsact must have gone before.
     pub(super) fn remove_orphan(&self, folder: &pins::Folder) -> Result<(), Error> {
         pins::detach_links(&folder.path)?;
         if let (Ok(host), Some(slot)) = (Host::open_in(&self.places), folder.slot) {
