@@ -82,10 +82,16 @@ impl Arguments {
 /// Runs the command on this host.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let folder = Folder::of(&Places::from_environment());
-    match Host::open() {
+    let printed = match Host::open() {
         Ok(host) => print(arguments, &folder, &mut HostSource::new(&host)),
-        Err(datapath::Error::NothingAttached) if !arguments.follow => print_kept(arguments, &folder),
         Err(error) => Err(error.into()),
+    };
+    match printed {
+        // Perhaps only while we waited for another reader.
+        Err(Error::Host(datapath::Error::NothingAttached)) if !arguments.follow => {
+            print_kept(arguments, &folder)
+        }
+        printed => printed,
     }
 }
 
@@ -110,7 +116,7 @@ pub fn print(arguments: &Arguments, folder: &Folder, source: &mut dyn Source) ->
     printer.header()?;
     if arguments.follow {
         if follow(&mut collector, &mut printer)? == End::Detached {
-            eprintln!("note: nothing is attached any more");
+            output::note("nothing is attached any more");
         }
         return Ok(());
     }

@@ -9,7 +9,7 @@ use super::{
     lock::Lock,
     losses::Losses,
     resolve::Resolver,
-    source::{SLOTS, SweepRequest},
+    source::{Ring, SLOTS, SweepRequest},
     spool::{Reader, Spool},
 };
 
@@ -74,9 +74,14 @@ impl<'a> Collector<'a> {
         self.losses.save()
     }
 
-    /// Whether everything was detached since this began: then there is nothing more to come.
-    pub(super) fn gone(&self) -> bool {
-        self.source.gone()
+    /// What became of the ring since this began.
+    pub(super) fn ring(&self) -> Ring {
+        self.source.ring()
+    }
+
+    /// Begins anew, with the ring that is the host's now.
+    pub(super) fn begin_anew(&mut self) -> Result<()> {
+        self.source.begin()
     }
 
     /// Moves what is in the ring to the spool, and tells what was lost. Returns the number of
