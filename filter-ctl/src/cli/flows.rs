@@ -121,6 +121,7 @@ pub fn print(arguments: &Arguments, folder: &Folder, source: &mut dyn Source) ->
         return Ok(());
     }
     collector.sweep(None, sweep_flags::OPEN_INTERVAL, &mut |_| {})?;
+    collector.notes().iter().for_each(|note| output::note(note));
     let (reader, dropped) = (collector.reader()?, collector.spool().dropped());
     // The lock ends here: a slow reader of our output keeps nobody from draining the ring.
     drop(collector);
@@ -215,6 +216,10 @@ impl Sink for Printer<'_> {
         self.output.flush()
     }
 
+    fn note(&mut self, note: &str) {
+        output::note(note);
+    }
+
     fn output(&self) -> Option<RawFd> {
         self.descriptor
     }
@@ -236,6 +241,7 @@ fn tell_gaps(reader: &Reader, dropped: Dropped) {
             "the spool was full: its {records} oldest records ({packets} packets) are gone"
         ));
     }
+    reader.notes().iter().for_each(|note| output::note(note));
     if reader.unreadable() > 0 {
         output::note(&format!("{} lines of the spool could not be read", reader.unreadable()));
     }

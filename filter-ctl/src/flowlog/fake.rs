@@ -120,6 +120,8 @@ pub(crate) struct Fake {
     pub(super) lost: Lost,
     pub(super) batch: usize,
     pub(super) sweeps: Vec<SweepRequest>,
+    /// What the ring was remarkable for.
+    pub(super) notes: Vec<String>,
     /// How many readers began.
     pub(super) begun: u32,
 }
@@ -135,6 +137,7 @@ impl Default for Fake {
             lost: Lost::default(),
             batch: 3,
             sweeps: Vec::new(),
+            notes: Vec::new(),
             begun: 0,
         }
     }
@@ -203,6 +206,10 @@ impl Source for Fake {
             self.ring.drain(..batch.len());
         }
         Ok(taken)
+    }
+
+    fn notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
     }
 
     fn readable(&self) -> Result<Option<OwnedFd>> {

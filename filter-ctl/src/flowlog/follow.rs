@@ -31,6 +31,9 @@ pub trait Sink {
     /// more; any other one ends the following with that error.
     fn accept(&mut self, records: &[Record]) -> io::Result<()>;
 
+    /// Takes a remark for people: something was remarkable, and the following goes on.
+    fn note(&mut self, _note: &str) {}
+
     /// What the records go to, if it can be closed at the other end.
     fn output(&self) -> Option<RawFd> {
         None
@@ -63,6 +66,7 @@ pub fn follow(collector: &mut Collector<'_>, sink: &mut dyn Sink) -> Result<End>
 async fn run(collector: &mut Collector<'_>, sink: &mut dyn Sink) -> Result<End> {
     let mut ring = watch(collector.follow()?)?;
     let mut patience = PATIENCE;
+    let mut told = Vec::new();
     let mut stop = Stop::new().map_err(kernel("listen for signals"))?;
     let mut tick = interval(SWEEP);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -87,6 +91,12 @@ async fn run(collector: &mut Collector<'_>, sink: &mut dyn Sink) -> Result<End> 
             // Losses are told with the next tick.
             Event::Records => collector.take(&mut observe),
         };
+        let notes = collector.notes();
+        // What lasts is not told with every sweep.
+        notes.iter().filter(|note| !told.contains(*note)).for_each(|note| sink.note(note));
+        if event != Event::Records || !notes.is_empty() {
+            told = notes;
+        }
         match refused {
             Some(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(End::Stopped),
             Some(error) => return Err(Error::Output(error)),
@@ -309,6 +319,29 @@ mod tests {
         assert_eq!(seen, ["eni-0a1", "eni-0a1", "eni-0a1", "eni-0a2", "eni-0a2", "eni-0a2"]);
         assert_eq!(collector.reader()?.count(), 9);
         assert_eq!(fake.begun, 2);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_remarkable_is_told() -> TestResult {
+        struct Noting(Vec<String>);
+        impl Sink for Noting {
+            fn accept(&mut self, _: &[Record]) -> io::Result<()> {
+                Ok(())
+            }
+            fn note(&mut self, note: &str) {
+                self.0.push(note.to_owned());
+            }
+        }
+        let place = tempfile::tempdir()?;
+        let folder = Folder::new(place.path());
+        let lock = Lock::acquire(&folder.lock(), Duration::ZERO, |_| false)?;
+        let notes = vec!["the ring held 3 bytes that are no flow record".to_owned()];
+        let mut fake = Fake { notes: notes.clone(), attachments: Vec::new(), ..Fake::default() };
+        let mut collector = Collector::open(&folder, lock, &mut fake)?;
+        let mut sink = Noting(Vec::new());
+        assert_eq!(follow(&mut collector, &mut sink)?, End::Detached);
+        assert_eq!(sink.0, notes);
         Ok(())
     }
 

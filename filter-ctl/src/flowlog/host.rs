@@ -25,13 +25,14 @@ pub struct HostSource<'a> {
     ring: Option<RingBuf<MapData>>,
     /// The ring's id: the last detach removes the maps, the next attach makes new ones.
     ring_id: Option<u32>,
+    notes: Vec<String>,
 }
 
 impl<'a> HostSource<'a> {
     /// The flow log's view of a host.
     #[must_use]
     pub const fn new(host: &'a Host) -> Self {
-        Self { given: host, opened: None, ring: None, ring_id: None }
+        Self { given: host, opened: None, ring: None, ring_id: None, notes: Vec::new() }
     }
 
     fn host(&self) -> &Host {
@@ -97,11 +98,18 @@ impl Source for HostSource<'_> {
                         return Err(error);
                     }
                 }
-                None => log::warn!("the ring held {} bytes that are no flow record", item.len()),
+                None => {
+                    let bytes = item.len();
+                    self.notes.push(format!("the ring held {bytes} bytes that are no flow record"));
+                }
             }
             taken += 1;
         }
         Ok(taken)
+    }
+
+    fn notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
     }
 
     fn readable(&self) -> Result<Option<OwnedFd>> {

@@ -41,6 +41,11 @@ pub trait Source {
     /// returned `Ok` for it.
     fn take(&mut self, limit: usize, keep: &mut dyn FnMut(&[FlowRecord]) -> Result<()>) -> Result<usize>;
 
+    /// What was remarkable in the ring since this was asked last, for people.
+    fn notes(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// A file descriptor that is readable as long as the ring has records.
     fn readable(&self) -> Result<Option<OwnedFd>>;
 
