@@ -43,7 +43,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             "notes": notes,
         })),
         Output::Table => {
-            let id = id.map(|id| format!(" ({id})")).unwrap_or_default();
+            let id = id.map(|id| format!(" ({})", crate::text::shown(&id))).unwrap_or_default();
             output::print(&format!(
                 "detached {}{id}: its traffic is not filtered any more\n",
                 arguments.device

@@ -20,6 +20,7 @@ use crate::{
         spool::{Dropped, Reader, Spool},
     },
     state::Attachment,
+    text,
 };
 
 /// How long a second reader waits for the first.
@@ -154,7 +155,7 @@ fn tell_unlogged(arguments: &Arguments, attachments: &[Attachment]) {
         if wanted && interval.is_none() {
             output::note(&format!(
                 "{} ({device}) is not logged: let a flow log of the policy cover it, or attach it with --log",
-                interface.id
+                text::shown(&interface.id)
             ));
         }
     }

@@ -8,6 +8,8 @@ use std::{
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
+use crate::text;
+
 /// `--output`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
@@ -47,7 +49,7 @@ pub(super) fn table<const N: usize>(header: [&str; N], numbers: &[usize], rows: 
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header);
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.iter().map(|cell| text::shown(cell)));
     }
     for number in numbers {
         if let Some(column) = table.column_mut(*number) {
@@ -94,6 +96,12 @@ mod tests {
         assert_eq!(shown(3_600), "1h");
         assert_eq!(shown(432_000), "5d");
         assert_eq!(shown(90_061), "1d 1h");
+    }
+
+    #[test]
+    fn a_cell_commands_no_terminal() {
+        let text = table(["A"], &[], &[["eni-\u{1b}]0;title\u{7}\nx".into()]]);
+        assert!(text.contains(r"eni-\u{1b}]0;title\u{7}\nx"), "{text}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::{
     },
     flowlog,
     state::Side,
+    text,
 };
 
 /// Show what is attached and what it has done
@@ -87,7 +88,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 pub(super) fn policy_line(entry: &Entry) -> String {
     let rules = &entry.rules;
     let groups = if rules.groups.is_empty() { "no security group".into() } else { rules.groups.join(", ") };
-    format!(
+    let line = format!(
         "generation {}; {groups} ({} ingress, {} egress rules); {} ({}, {}); from {}",
         entry.attachment.generation,
         rules.group_rules[0],
@@ -96,7 +97,8 @@ pub(super) fn policy_line(entry: &Entry) -> String {
         rules.network_acl_rules[0],
         rules.network_acl_rules[1],
         entry.document.display()
-    )
+    );
+    text::shown(&line).into_owned()
 }
 
 /// Its flow log in one line.
@@ -117,8 +119,8 @@ fn describe(report: &Report) -> String {
     let place = if report.here { "" } else { ", in another network namespace" };
     let mut text = format!(
         "{}  {}  side {side}  {}{place}\n",
-        attachment.device,
-        attachment.interface.id,
+        text::shown(&attachment.device),
+        text::shown(&attachment.interface.id),
         condition.name()
     );
     let mut line = |name: &str, value: &str| text += &format!("  {name:<12} {value}\n");
