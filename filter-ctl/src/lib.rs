@@ -13,3 +13,4 @@ pub mod flowlog;
 pub mod policy;
 pub mod reference;
 pub mod state;
+mod text;

@@ -25,13 +25,17 @@ pub struct Attachment {
     pub send: Hook,
     /// Why these hooks: one sentence for people.
     pub reason: String,
-    /// Whether it was attached with `--log`.
+    /// Whether it was attached with `--log`; a flow log of the document may cover it all the same.
+    #[serde(rename = "log_ordered", alias = "log")]
     pub log: bool,
     /// The kernel's flow-log interval in seconds; `None`: not logged.
+    #[serde(rename = "flow_log_interval", alias = "interval")]
     pub interval: Option<u32>,
     /// Generation of the policy that enforces.
     pub generation: u32,
-    /// Fingerprint of that policy: an apply that would change nothing is seen by it.
+    /// Fingerprint of that policy: an apply that would change nothing is seen by it. A string in
+    /// JSON, where many programs' numbers end at 2^53.
+    #[serde(with = "decimal")]
     pub fingerprint: u64,
     /// Unix seconds of the attachment.
     pub attached_at: u64,
@@ -59,4 +63,52 @@ pub enum Hook {
     Tcx,
     /// A filter of the clsact qdisc.
     Clsact,
+}
+
+/// A number as a string; what earlier versions wrote as a number is read, too.
+mod decimal {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(u64),
+        Text(String),
+    }
+
+    pub(super) fn serialize<S: Serializer>(number: &u64, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(number)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+        match Written::deserialize(from)? {
+            Written::Number(number) => Ok(number),
+            Written::Text(text) => text.parse().map_err(D::Error::custom),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flowlog::fake::attachment;
+
+    #[test]
+    fn an_attachment_says_what_cannot_be_misread_and_what_was_written_earlier_is_read()
+    -> Result<(), Box<dyn std::error::Error>> {
+        let attachment = Attachment { fingerprint: u64::MAX, ..attachment(0, "eni-0a1") };
+        let mut json = serde_json::to_value(&attachment)?;
+        assert_eq!(json["fingerprint"], "18446744073709551615");
+        assert_eq!((&json["log_ordered"], &json["flow_log_interval"]), (&true.into(), &60.into()));
+        assert_eq!(serde_json::from_value::<Attachment>(json.clone())?, attachment);
+
+        let fields = json.as_object_mut().ok_or("an object")?;
+        fields.insert("fingerprint".to_owned(), u64::MAX.into());
+        for (now, earlier) in [("log_ordered", "log"), ("flow_log_interval", "interval")] {
+            let value = fields.remove(now).ok_or(now)?;
+            fields.insert(earlier.to_owned(), value);
+        }
+        assert_eq!(serde_json::from_value::<Attachment>(json)?, attachment);
+        Ok(())
+    }
 }

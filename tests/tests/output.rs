@@ -47,7 +47,7 @@ fn status_tells_what_is_attached_and_what_it_has_done() {
     assert_eq!(attachment["side"], "workload");
     assert_eq!(attachment["receive"], "tcx", "veth is a software device");
     assert!(attachment["reason"].as_str().is_some_and(|reason| reason.contains("veth")), "{attachment:#}");
-    assert_eq!(attachment["interval"], 60);
+    assert_eq!(attachment["flow_log_interval"], 60);
     assert_eq!(interface["enforcing"], true);
     assert_eq!(interface["generation_in_force"], attachment["generation"]);
     assert_eq!(number(interface, "connections/used"), 1);

@@ -119,7 +119,7 @@ fn wanted(read: &mut Read, entries: &[Entry], only: &[String]) -> Result<Vec<Wan
             read.path.display(),
             lacking.join(", ")
         );
-        return Err(Failure::new(Exit::Document, message));
+        return Err(Failure::new(Exit::Document, crate::text::shown(&message)));
     }
     let mut wanted = Vec::new();
     let mut failures: Vec<Failure> = Vec::new();
@@ -136,8 +136,8 @@ fn wanted(read: &mut Read, entries: &[Entry], only: &[String]) -> Result<Vec<Wan
 
 fn describe(applied: &Applied, dry_run: bool) -> String {
     let Applied { before, after, changed } = applied;
-    let device = &before.attachment.device;
-    let id = &before.attachment.interface.id;
+    let device = crate::text::shown(&before.attachment.device);
+    let id = crate::text::shown(&before.attachment.interface.id);
     if !changed {
         return format!("{id} on {device}: unchanged (generation {})\n", before.attachment.generation);
     }
@@ -148,7 +148,7 @@ fn describe(applied: &Applied, dry_run: bool) -> String {
     };
     let mut text = format!("{id} on {device}: {generations}\n");
     for line in differences(&before.rules, &after.rules) {
-        text += &format!("  {line}\n");
+        text += &format!("  {}\n", crate::text::shown(&line));
     }
     if before.attachment.interval != after.attachment.interval && !dry_run {
         text += &format!("  flow log {}\n", super::status::log_line(after));

@@ -17,6 +17,7 @@ use crate::{
         hooks::{self, HookOrder, XdpModeOrder},
     },
     state::Side,
+    text,
 };
 
 /// Enforce a network interface's rules on a device
@@ -99,7 +100,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let id = read
         .document
         .select(arguments.interface_id.as_deref(), &device.addresses)
-        .map_err(|error| Failure::new(Exit::NotFound, error.to_string()))?
+        .map_err(|error| Failure::new(Exit::NotFound, text::shown(&error.to_string())))?
         .to_owned();
     let (policy, compiled) = read.policy(&id, arguments.log)?;
     read.warn_of_the_rest(&[&id]);
@@ -139,8 +140,8 @@ fn describe(Outcome { entry, .. }: &Outcome) -> String {
     };
     format!(
         "attached {} as {} ({side})\n  hooks   receive {}, send {}: {}\n  policy  {}\n  log     {}\n",
-        attachment.device,
-        attachment.interface.id,
+        text::shown(&attachment.device),
+        text::shown(&attachment.interface.id),
         hooks::name(attachment.receive),
         hooks::name(attachment.send),
         attachment.reason,

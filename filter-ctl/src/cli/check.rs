@@ -9,6 +9,7 @@ use super::{
     documents::{self, LimitsArguments},
     output::{self, count},
 };
+use crate::text;
 
 /// Check a policy document without touching anything
 ///
@@ -77,7 +78,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                 0 => String::new(),
                 number => format!(", {}", count(number, "warning")),
             };
-            let path = arguments.path.display();
+            let path = arguments.path.display().to_string();
+            let path = text::escaped(&path);
             output::print(&format!("{path} is valid: {}{warnings}\n", read.document.summary()));
             let rows: Vec<_> = interfaces
                 .iter()

@@ -56,7 +56,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             "notes": notes,
         })),
         Output::Table => {
-            let id = id.map(|id| format!(" ({id})")).unwrap_or_default();
+            let id = id.map(|id| format!(" ({})", crate::text::shown(&id))).unwrap_or_default();
             output::print(&format!("detached {device}{id}: its traffic is not filtered any more\n"));
             notes.iter().for_each(|note| output::note(note));
         }

@@ -10,6 +10,7 @@ use crate::{
     compile::{Compiled, compile},
     document::{self, Diagnostic, Diagnostics, Document, Limits},
     policy::EffectivePolicy,
+    text,
 };
 
 /// Which quotas a document must keep.
@@ -55,7 +56,8 @@ impl Read {
             (document, log) => document.or(log),
         };
         let compiled = compile(&policy).map_err(|error| {
-            Failure::new(Exit::Document, format!("error: {}: {id}: {error}", self.path.display()))
+            let message = format!("error: {}: {id}: {error}", self.path.display());
+            Failure::new(Exit::Document, text::shown(&message))
         })?;
         Ok((policy, compiled))
     }
@@ -67,7 +69,7 @@ impl Read {
                 let message = format!(
                     "--log {log}: a flow log of the document covers {id} every {other} s, and one of the two must be a multiple of the other"
                 );
-                return Err(Failure::new(Exit::Usage, message));
+                return Err(Failure::new(Exit::Usage, text::shown(&message)));
             }
         }
         Ok(())

@@ -20,6 +20,7 @@ use crate::{
         spool::{Dropped, Reader, Spool},
     },
     state::Attachment,
+    text,
 };
 
 /// How long a second reader waits for the first.
@@ -82,10 +83,16 @@ impl Arguments {
 /// Runs the command on this host.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let folder = Folder::of(&Places::from_environment());
-    match Host::open() {
+    let printed = match Host::open() {
         Ok(host) => print(arguments, &folder, &mut HostSource::new(&host)),
-        Err(datapath::Error::NothingAttached) if !arguments.follow => print_kept(arguments, &folder),
         Err(error) => Err(error.into()),
+    };
+    match printed {
+        // Perhaps only while we waited for another reader.
+        Err(Error::Host(datapath::Error::NothingAttached)) if !arguments.follow => {
+            print_kept(arguments, &folder)
+        }
+        printed => printed,
     }
 }
 
@@ -110,11 +117,12 @@ pub fn print(arguments: &Arguments, folder: &Folder, source: &mut dyn Source) ->
     printer.header()?;
     if arguments.follow {
         if follow(&mut collector, &mut printer)? == End::Detached {
-            eprintln!("note: nothing is attached any more");
+            output::note("nothing is attached any more");
         }
         return Ok(());
     }
     collector.sweep(None, sweep_flags::OPEN_INTERVAL, &mut |_| {})?;
+    collector.notes().iter().for_each(|note| output::note(note));
     let (reader, dropped) = (collector.reader()?, collector.spool().dropped());
     // The lock ends here: a slow reader of our output keeps nobody from draining the ring.
     drop(collector);
@@ -147,7 +155,7 @@ fn tell_unlogged(arguments: &Arguments, attachments: &[Attachment]) {
         if wanted && interval.is_none() {
             output::note(&format!(
                 "{} ({device}) is not logged: let a flow log of the policy cover it, or attach it with --log",
-                interface.id
+                text::shown(&interface.id)
             ));
         }
     }
@@ -209,6 +217,10 @@ impl Sink for Printer<'_> {
         self.output.flush()
     }
 
+    fn note(&mut self, note: &str) {
+        output::note(note);
+    }
+
     fn output(&self) -> Option<RawFd> {
         self.descriptor
     }
@@ -230,6 +242,7 @@ fn tell_gaps(reader: &Reader, dropped: Dropped) {
             "the spool was full: its {records} oldest records ({packets} packets) are gone"
         ));
     }
+    reader.notes().iter().for_each(|note| output::note(note));
     if reader.unreadable() > 0 {
         output::note(&format!("{} lines of the spool could not be read", reader.unreadable()));
     }

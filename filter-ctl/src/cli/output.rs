@@ -10,6 +10,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
 use super::{Exit, Failure};
+use crate::text;
 
 /// `--output`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -71,7 +72,7 @@ pub(super) fn table<const N: usize>(header: [&str; N], numbers: &[usize], rows: 
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header);
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.iter().map(|cell| text::shown(cell)));
     }
     for number in numbers {
         if let Some(column) = table.column_mut(*number) {
@@ -125,6 +126,12 @@ mod tests {
         assert!(refusal(Ok(())).is_none());
         assert!(refusal(Err(io::ErrorKind::BrokenPipe.into())).is_none());
         assert!(refusal(Err(io::ErrorKind::StorageFull.into())).is_some());
+    }
+
+    #[test]
+    fn a_cell_commands_no_terminal() {
+        let text = table(["A"], &[], &[["eni-\u{1b}]0;title\u{7}\nx".into()]]);
+        assert!(text.contains(r"eni-\u{1b}]0;title\u{7}\nx"), "{text}");
     }
 
     #[test]

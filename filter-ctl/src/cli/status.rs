@@ -16,6 +16,7 @@ use crate::{
     },
     flowlog,
     state::Side,
+    text,
 };
 
 /// Show what is attached and what it has done
@@ -90,7 +91,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 pub(super) fn policy_line(entry: &Entry) -> String {
     let rules = &entry.rules;
     let groups = if rules.groups.is_empty() { "no security group".into() } else { rules.groups.join(", ") };
-    format!(
+    let line = format!(
         "generation {}; {groups} ({} ingress, {} egress rules); {} ({}, {}); from {}",
         entry.attachment.generation,
         rules.group_rules[0],
@@ -99,7 +100,8 @@ pub(super) fn policy_line(entry: &Entry) -> String {
         rules.network_acl_rules[0],
         rules.network_acl_rules[1],
         entry.document.display()
-    )
+    );
+    text::shown(&line).into_owned()
 }
 
 /// Its flow log in one line.
@@ -127,7 +129,11 @@ fn describe(report: &Report) -> String {
         Condition::NotEnforcing => format!("{} ({}){place}", condition.name(), report.missing.join("; ")),
         _ => format!("{}{place}", condition.name()),
     };
-    let mut text = format!("{}  {}  side {side}  {state}\n", attachment.device, attachment.interface.id,);
+    let mut text = format!(
+        "{}  {}  side {side}  {state}\n",
+        text::shown(&attachment.device),
+        text::shown(&attachment.interface.id),
+    );
     let mut line = |name: &str, value: &str| text += &format!("  {name:<12} {value}\n");
     line(
         "hooks",

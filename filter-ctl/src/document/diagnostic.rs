@@ -8,8 +8,13 @@ use std::{
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, SourceSpan, SpanContents};
 use serde::Serialize;
 
+use crate::text;
+
 /// Bytes of a very long line that are shown on each side of the place.
 const WINDOW: usize = 80;
+
+/// Bytes of a place that are pointed at: a value may be many megabytes.
+const POINTED: usize = 80;
 
 /// Bytes whose characters are counted at once.
 const BLOCK: usize = 1024;
@@ -23,11 +28,24 @@ pub(super) struct Source {
     /// Characters before each block of [`BLOCK`] bytes: a file may be one line of many megabytes
     /// with as many findings, and counting each column from its beginning would never end.
     characters: OnceLock<Vec<usize>>,
+    /// The text as a terminal may be shown it, byte for byte in the same place, if it differs.
+    shown: OnceLock<Option<String>>,
 }
 
 impl Source {
     pub(super) fn new(name: String, text: String) -> Arc<Self> {
-        Arc::new(Self { name, text, lines: OnceLock::new(), characters: OnceLock::new() })
+        Arc::new(Self {
+            name,
+            text,
+            lines: OnceLock::new(),
+            characters: OnceLock::new(),
+            shown: OnceLock::new(),
+        })
+    }
+
+    /// The text as a terminal may be shown it.
+    fn shown(&self) -> &str {
+        self.shown.get_or_init(|| text::replaced(&self.text)).as_deref().unwrap_or(&self.text)
     }
 
     /// Offsets of the lines' beginnings.
@@ -104,8 +122,8 @@ impl miette::SourceCode for Source {
             self.bounds(last).1.min(self.floor(end + WINDOW)).max(end)
         };
         Ok(Box::new(miette::MietteSpanContents::new_named(
-            self.name.clone(),
-            &self.text.as_bytes()[from..to],
+            text::escaped(&self.name).into_owned(),
+            &self.shown().as_bytes()[from..to],
             (from, to - from).into(),
             first,
             from - self.bounds(first).0,
@@ -204,7 +222,8 @@ impl Diagnostic {
         let line = source.line(start);
         let (line_start, line_end) = source.bounds(line);
         // A label over several lines hides what it points at: the first line is enough.
-        let end = source.floor((start + span.length as usize).min(line_end.max(start)));
+        let end = (start + span.length as usize).min(line_end.max(start)).min(start + POINTED);
+        let end = source.floor(end);
         Self {
             severity,
             id,
@@ -268,12 +287,12 @@ impl Diagnostic {
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.line.is_none() {
-            write!(f, "{}: ", self.file)?;
+            write!(f, "{}: ", text::escaped(&self.file))?;
         }
         if !self.field.is_empty() {
-            write!(f, "{}: ", self.field)?;
+            write!(f, "{}: ", text::message(&self.field))?;
         }
-        f.write_str(&self.message)
+        f.write_str(&text::message(&self.message))
     }
 }
 
@@ -293,7 +312,7 @@ impl miette::Diagnostic for Diagnostic {
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+        self.help.as_ref().map(|help| Box::new(text::message(help)) as Box<dyn fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn miette::SourceCode> {
@@ -303,7 +322,7 @@ impl miette::Diagnostic for Diagnostic {
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         self.source.as_ref()?;
         let label = LabeledSpan::new_primary_with_span(
-            self.expected.clone(),
+            self.expected.as_deref().map(|expected| text::message(expected).into_owned()),
             (self.span.start as usize, self.span.length as usize),
         );
         Some(Box::new(std::iter::once(label)))

@@ -9,7 +9,7 @@ use super::{
     lock::Lock,
     losses::Losses,
     resolve::Resolver,
-    source::{SLOTS, SweepRequest},
+    source::{Ring, SLOTS, SweepRequest},
     spool::{Reader, Spool},
 };
 
@@ -30,6 +30,7 @@ pub struct Collector<'a> {
     spool: Spool,
     resolver: Resolver,
     losses: Losses,
+    notes: Vec<String>,
     /// Last, so that it is given back when all else is closed.
     lock: Lock,
 }
@@ -46,6 +47,7 @@ impl<'a> Collector<'a> {
             spool: Spool::open(&folder.spool(), folder.limits)?,
             resolver: Resolver::default(),
             losses: Losses::open(folder.losses())?,
+            notes: Vec::new(),
             lock,
         })
     }
@@ -74,9 +76,21 @@ impl<'a> Collector<'a> {
         self.losses.save()
     }
 
-    /// Whether everything was detached since this began: then there is nothing more to come.
-    pub(super) fn gone(&self) -> bool {
-        self.source.gone()
+    /// What became of the ring since this began.
+    pub(super) fn ring(&self) -> Ring {
+        self.source.ring()
+    }
+
+    /// Begins anew, with the ring that is the host's now.
+    pub(super) fn begin_anew(&mut self) -> Result<()> {
+        self.source.begin()
+    }
+
+    /// What was remarkable since this was asked last, for people.
+    pub fn notes(&mut self) -> Vec<String> {
+        let mut notes = self.source.notes();
+        notes.append(&mut self.notes);
+        notes
     }
 
     /// Moves what is in the ring to the spool, and tells what was lost. Returns the number of
@@ -108,10 +122,10 @@ impl<'a> Collector<'a> {
             let stalled = swept.deferred > 0 && swept.records == 0 && drained == 0;
             stalls = if stalled { stalls + 1 } else { 0 };
             if stalls > STALLS {
-                log::warn!(
+                self.notes.push(format!(
                     "the ring takes no records: the counts of {} flows stay in their table",
                     swept.deferred
-                );
+                ));
             }
             if swept.deferred == 0 || stalls > STALLS {
                 first += count;
@@ -209,8 +223,15 @@ mod tests {
     fn a_ring_that_takes_nothing_ends_the_sweep() -> TestResult {
         let place = Place::new()?;
         let mut fake = Fake { table: vec![(5, record(0))], room: 0, ..Fake::default() };
-        let taken = place.collector(&mut fake)?.sweep(None, sweep_flags::OPEN_INTERVAL, &mut |_| {})?;
+        let mut collector = place.collector(&mut fake)?;
+        let taken = collector.sweep(None, sweep_flags::OPEN_INTERVAL, &mut |_| {})?;
         assert_eq!(taken, 0);
+        assert_eq!(
+            collector.notes(),
+            ["the ring takes no records: the counts of 1 flows stay in their table"]
+        );
+        assert!(collector.notes().is_empty(), "each is told once");
+        drop(collector);
         assert_eq!(fake.table.len(), 1, "the counts stay where they are");
         Ok(())
     }

@@ -35,8 +35,8 @@ pub fn hand_over(source: &mut dyn Source, folder: &Folder, slot: u32) -> Result<
             collector.sweep(Some(slot), slots, &mut |_| {})?;
             collector.forget(slot)
         }
-        Err(Error::Busy(holder)) => {
-            log::info!("{holder} reads the flow log: it gets the last records");
+        // It gets the last records.
+        Err(Error::Busy(_)) => {
             let counted = sweep_for_another(source, slot, counts);
             let freed = sweep_for_another(source, slot, slots);
             source.begin()?;

@@ -19,7 +19,7 @@ use super::{
     lock::Lock,
     record::{Content, Loss},
     resolve::Resolver,
-    source::{Lost, SweepRequest, Swept},
+    source::{Lost, Ring, SweepRequest, Swept},
     spool::Spool,
 };
 use crate::{
@@ -111,6 +111,8 @@ pub(crate) fn attachment(slot: u32, id: &str) -> Attachment {
 pub(crate) struct Fake {
     pub(super) attachments: Vec<Attachment>,
     pub(super) ring: VecDeque<FlowRecord>,
+    /// The rings of later attaches.
+    pub(super) later: Vec<VecDeque<FlowRecord>>,
     /// How many records the ring can hold.
     pub(super) room: usize,
     /// Open counts by table slot.
@@ -118,6 +120,8 @@ pub(crate) struct Fake {
     pub(super) lost: Lost,
     pub(super) batch: usize,
     pub(super) sweeps: Vec<SweepRequest>,
+    /// What the ring was remarkable for.
+    pub(super) notes: Vec<String>,
     /// How many readers began.
     pub(super) begun: u32,
 }
@@ -127,11 +131,13 @@ impl Default for Fake {
         Self {
             attachments: vec![attachment(0, "eni-0a1"), attachment(1, "eni-0a2")],
             ring: VecDeque::new(),
+            later: Vec::new(),
             room: 8,
             table: Vec::new(),
             lost: Lost::default(),
             batch: 3,
             sweeps: Vec::new(),
+            notes: Vec::new(),
             begun: 0,
         }
     }
@@ -139,6 +145,9 @@ impl Default for Fake {
 
 impl Source for Fake {
     fn begin(&mut self) -> Result<()> {
+        if self.begun > 0 && !self.later.is_empty() {
+            self.ring = self.later.remove(0);
+        }
         self.begun += 1;
         Ok(())
     }
@@ -199,12 +208,20 @@ impl Source for Fake {
         Ok(taken)
     }
 
+    fn notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
     fn readable(&self) -> Result<Option<OwnedFd>> {
         Ok(None)
     }
 
-    fn gone(&self) -> bool {
-        self.attachments.is_empty()
+    fn ring(&self) -> Ring {
+        match (self.attachments.is_empty(), self.later.is_empty()) {
+            (true, _) => Ring::Gone,
+            (false, false) => Ring::Replaced,
+            (false, true) => Ring::Current,
+        }
     }
 }
 

@@ -12,7 +12,8 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use super::{Collector, Error, Record, Result};
+use super::{Collector, Error, Record, Result, source::Ring};
+use crate::datapath;
 
 /// How often ended intervals are swept up.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -21,11 +22,17 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// drain has its price besides the records (which interfaces are there, what time is it).
 const GATHER: Duration = Duration::from_millis(50);
 
+/// How many sweeps an attach under way is given to make the new ring ready.
+const PATIENCE: u32 = 10;
+
 /// Takes records, until it wants no more.
 pub trait Sink {
     /// Takes a batch. An error of kind [`io::ErrorKind::BrokenPipe`] says that nobody listens any
     /// more; any other one ends the following with that error.
     fn accept(&mut self, records: &[Record]) -> io::Result<()>;
+
+    /// Takes a remark for people: something was remarkable, and the following goes on.
+    fn note(&mut self, _note: &str) {}
 
     /// What the records go to, if it can be closed at the other end.
     fn output(&self) -> Option<RawFd> {
@@ -45,6 +52,9 @@ pub enum End {
 /// Drains the ring and sweeps ended intervals, and gives what comes to `sink`, until a signal
 /// (interrupt, terminate, hang-up), until nobody listens or nothing is attached any more. Every
 /// record is kept in the spool, whether the sink takes it or not.
+///
+/// With the last detach the ring goes, and the next attach makes another one. If both happened
+/// between two looks, this goes on with the new ring.
 pub fn follow(collector: &mut Collector<'_>, sink: &mut dyn Sink) -> Result<End> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -54,15 +64,9 @@ pub fn follow(collector: &mut Collector<'_>, sink: &mut dyn Sink) -> Result<End>
 }
 
 async fn run(collector: &mut Collector<'_>, sink: &mut dyn Sink) -> Result<End> {
-    let ring = match collector.follow()? {
-        Some(ring) => {
-            // SAFETY: an `OwnedFd` names one descriptor, always the same one, and nothing closes it
-            // before the `AsyncFd` that owns it is dropped.
-            let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
-            Some(ring.map_err(|error| kernel("wait for the ring")(error.into()))?)
-        }
-        None => None,
-    };
+    let mut ring = watch(collector.follow()?)?;
+    let mut patience = PATIENCE;
+    let mut told = Vec::new();
     let mut stop = Stop::new().map_err(kernel("listen for signals"))?;
     let mut tick = interval(SWEEP);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -87,20 +91,55 @@ async fn run(collector: &mut Collector<'_>, sink: &mut dyn Sink) -> Result<End> 
             // Losses are told with the next tick.
             Event::Records => collector.take(&mut observe),
         };
+        let notes = collector.notes();
+        // What lasts is not told with every sweep.
+        notes.iter().filter(|note| !told.contains(*note)).for_each(|note| sink.note(note));
+        if event != Event::Records || !notes.is_empty() {
+            told = notes;
+        }
         match refused {
             Some(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(End::Stopped),
             Some(error) => return Err(Error::Output(error)),
             None => {}
         }
-        match drained {
+        // Asked of every tick and of every error: with the ring, other maps went, too.
+        let state = if event == Event::Records && drained.is_ok() { Ring::Current } else { collector.ring() };
+        match (state, drained) {
             // The last detach waited until we had all, and took the maps away from under us.
-            _ if event != Event::Records && collector.gone() => return Ok(End::Detached),
-            Err(_) if collector.gone() => return Ok(End::Detached),
-            Err(error) => return Err(error),
-            Ok(_) if event == Event::Stop || sink.output().is_some_and(closed) => return Ok(End::Stopped),
-            Ok(_) => {}
+            (Ring::Gone, _) => return Ok(End::Detached),
+            (Ring::Current, Err(error)) => return Err(error),
+            (Ring::Current | Ring::Replaced, _)
+                if event == Event::Stop || sink.output().is_some_and(closed) =>
+            {
+                return Ok(End::Stopped);
+            }
+            (Ring::Current, Ok(_)) => {}
+            (Ring::Replaced, _) => match collector.begin_anew() {
+                Ok(()) => {
+                    ring = watch(collector.follow()?)?;
+                    patience = PATIENCE;
+                }
+                Err(_) if collector.ring() == Ring::Gone => return Ok(End::Detached),
+                // Its maps are there, its programs are not yet: an attach is under way, or was killed.
+                Err(Error::Host(datapath::Error::NothingAttached)) if patience > 0 => {
+                    // The old one has no more to say.
+                    ring = None;
+                    patience -= 1;
+                }
+                Err(Error::Host(datapath::Error::NothingAttached)) => return Ok(End::Detached),
+                Err(error) => return Err(error),
+            },
         }
     }
+}
+
+/// Has the event loop watch a ring.
+fn watch(ring: Option<OwnedFd>) -> Result<Option<AsyncFd<OwnedFd>>> {
+    let Some(ring) = ring else { return Ok(None) };
+    // SAFETY: an `OwnedFd` names one descriptor, always the same one, and nothing closes it before
+    // the `AsyncFd` that owns it is dropped.
+    let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
+    ring.map(Some).map_err(|error| kernel("wait for the ring")(error.into()))
 }
 
 /// What the following waits for.
@@ -223,6 +262,9 @@ mod tests {
         Ok(())
     }
 
+    /// A signal is the whole process's: only one test at a time may send or not expect one.
+    static SIGNALS: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
     #[test]
     fn a_signal_ends_the_following_when_the_ring_is_empty() -> TestResult {
         /// Asks the process to terminate, with the first batch: the signals are caught by then.
@@ -237,6 +279,7 @@ mod tests {
                 Ok(())
             }
         }
+        let _alone = SIGNALS.lock();
         let place = tempfile::tempdir()?;
         let folder = Folder::new(place.path());
         let lock = Lock::acquire(&folder.lock(), Duration::ZERO, |_| false)?;
@@ -258,6 +301,47 @@ mod tests {
         let mut collector = Collector::open(&folder, lock, &mut fake)?;
         assert_eq!(follow(&mut collector, &mut Patient(9, Vec::new()))?, End::Detached);
         assert_eq!(collector.reader()?.count(), 8);
+        Ok(())
+    }
+
+    #[test]
+    fn following_goes_on_with_the_ring_of_a_later_attach() -> TestResult {
+        let _alone = SIGNALS.lock();
+        let place = tempfile::tempdir()?;
+        let folder = Folder::new(place.path());
+        let lock = Lock::acquire(&folder.lock(), Duration::ZERO, |_| false)?;
+        let ring = |slot, records| (0..records).map(|_| record(slot)).collect();
+        let mut fake = Fake { ring: ring(0, 3), later: vec![ring(1, 6)], ..Fake::default() };
+        let mut collector = Collector::open(&folder, lock, &mut fake)?;
+        let mut sink = Patient(2, Vec::new());
+        assert_eq!(follow(&mut collector, &mut sink)?, End::Stopped);
+        let seen: Vec<_> = sink.1.iter().filter_map(|record| record.interface_id.as_deref()).collect();
+        assert_eq!(seen, ["eni-0a1", "eni-0a1", "eni-0a1", "eni-0a2", "eni-0a2", "eni-0a2"]);
+        assert_eq!(collector.reader()?.count(), 9);
+        assert_eq!(fake.begun, 2);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_remarkable_is_told() -> TestResult {
+        struct Noting(Vec<String>);
+        impl Sink for Noting {
+            fn accept(&mut self, _: &[Record]) -> io::Result<()> {
+                Ok(())
+            }
+            fn note(&mut self, note: &str) {
+                self.0.push(note.to_owned());
+            }
+        }
+        let place = tempfile::tempdir()?;
+        let folder = Folder::new(place.path());
+        let lock = Lock::acquire(&folder.lock(), Duration::ZERO, |_| false)?;
+        let notes = vec!["the ring held 3 bytes that are no flow record".to_owned()];
+        let mut fake = Fake { notes: notes.clone(), attachments: Vec::new(), ..Fake::default() };
+        let mut collector = Collector::open(&folder, lock, &mut fake)?;
+        let mut sink = Noting(Vec::new());
+        assert_eq!(follow(&mut collector, &mut sink)?, End::Detached);
+        assert_eq!(sink.0, notes);
         Ok(())
     }
 

@@ -2,12 +2,12 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use aya::maps::{MapData, RingBuf};
+use aya::maps::{Map, MapData, RingBuf};
 use filter_common::{abi::maps, record::FlowRecord};
 
 use super::{
     Error, Folder, Result, Source, detach,
-    source::{Lost, SweepRequest, Swept},
+    source::{Lost, Ring, SweepRequest, Swept},
 };
 use crate::{
     clock::Clock,
@@ -17,19 +17,26 @@ use crate::{
 
 /// The host's pinned programs and maps.
 pub struct HostSource<'a> {
-    host: &'a Host,
+    given: &'a Host,
+    /// What is pinned since the reader began: another detach and attach may lie between.
+    opened: Option<Host>,
     /// Open while there is a reader. It remembers how far it has read, so that one that was opened
     /// before another process read would go back and give that process's records again.
     ring: Option<RingBuf<MapData>>,
     /// The ring's id: the last detach removes the maps, the next attach makes new ones.
     ring_id: Option<u32>,
+    notes: Vec<String>,
 }
 
 impl<'a> HostSource<'a> {
     /// The flow log's view of a host.
     #[must_use]
     pub const fn new(host: &'a Host) -> Self {
-        Self { host, ring: None, ring_id: None }
+        Self { given: host, opened: None, ring: None, ring_id: None, notes: Vec::new() }
+    }
+
+    fn host(&self) -> &Host {
+        self.opened.as_ref().unwrap_or(self.given)
     }
 }
 
@@ -46,32 +53,33 @@ impl Source for HostSource<'_> {
     fn begin(&mut self) -> Result<()> {
         // The old one first, if any.
         self.ring = None;
-        let opened = self.host.records().and_then(|ring| {
-            let id = self.host.map(maps::RECORDS)?.info()?.id();
-            Ok((ring, id))
+        let host = Host::open_in(self.given.places())?;
+        let opened = host.map(maps::RECORDS).and_then(|map| {
+            let id = map.info()?.id();
+            Ok((RingBuf::try_from(Map::RingBuf(map))?, id))
         });
         let (ring, id) = opened.map_err(kernel("open the ring of flow records"))?;
-        (self.ring, self.ring_id) = (Some(ring), Some(id));
+        (self.opened, self.ring, self.ring_id) = (Some(host), Some(ring), Some(id));
         Ok(())
     }
 
     fn clock(&mut self) -> Result<Clock> {
-        self.host.clock().map_err(kernel("read the clock"))
+        self.host().clock().map_err(kernel("read the clock"))
     }
 
     fn attachments(&mut self) -> Result<Vec<Attachment>> {
-        self.host.attachments().map_err(kernel("list the attached interfaces"))
+        self.host().attachments().map_err(kernel("list the attached interfaces"))
     }
 
     fn lost(&mut self, slot: u32) -> Result<Lost> {
-        let counters = self.host.counters(slot).map_err(kernel("read the counters"))?;
+        let counters = self.host().counters(slot).map_err(kernel("read the counters"))?;
         Ok(Lost::from(&counters))
     }
 
     fn sweep(&mut self, request: SweepRequest) -> Result<Swept> {
         let SweepRequest { first, count, slot, flags } = request;
         let slot = slot.unwrap_or(u32::MAX);
-        let swept = self.host.sweep(first, count, slot, flags).map_err(kernel("sweep the tables"))?;
+        let swept = self.host().sweep(first, count, slot, flags).map_err(kernel("sweep the tables"))?;
         Ok(Swept { records: swept.records, deferred: swept.deferred })
     }
 
@@ -90,11 +98,18 @@ impl Source for HostSource<'_> {
                         return Err(error);
                     }
                 }
-                None => log::warn!("the ring held {} bytes that are no flow record", item.len()),
+                None => {
+                    let bytes = item.len();
+                    self.notes.push(format!("the ring held {bytes} bytes that are no flow record"));
+                }
             }
             taken += 1;
         }
         Ok(taken)
+    }
+
+    fn notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
     }
 
     fn readable(&self) -> Result<Option<OwnedFd>> {
@@ -103,9 +118,13 @@ impl Source for HostSource<'_> {
         ring.map(Some).map_err(|source| Error::Kernel { action: "watch the ring", source: source.into() })
     }
 
-    fn gone(&self) -> bool {
-        let pinned = self.host.map(maps::RECORDS).ok().and_then(|map| map.info().ok());
-        pinned.map(|info| info.id()) != self.ring_id
+    fn ring(&self) -> Ring {
+        let pinned = self.host().map(maps::RECORDS).ok().and_then(|map| map.info().ok());
+        match pinned.map(|info| info.id()) {
+            None => Ring::Gone,
+            id if id == self.ring_id => Ring::Current,
+            Some(_) => Ring::Replaced,
+        }
     }
 }
 

@@ -19,7 +19,8 @@ pub const SLOTS: u32 = (CONNECTIONS + FLOWS) as u32;
 /// The kernel's side of the flow log.
 pub trait Source {
     /// A reader begins: it has the ring's lock from now on. Where the ring was read up to must be
-    /// asked anew, as others may have read since.
+    /// asked anew, as others may have read since, and which ring it is, as everything may have been
+    /// detached and other devices attached.
     fn begin(&mut self) -> Result<()>;
 
     /// Both clocks, read now.
@@ -40,11 +41,27 @@ pub trait Source {
     /// returned `Ok` for it.
     fn take(&mut self, limit: usize, keep: &mut dyn FnMut(&[FlowRecord]) -> Result<()>) -> Result<usize>;
 
+    /// What was remarkable in the ring since this was asked last, for people.
+    fn notes(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// A file descriptor that is readable as long as the ring has records.
     fn readable(&self) -> Result<Option<OwnedFd>>;
 
-    /// Whether the ring that this reader reads is no more the host's: everything was detached.
-    fn gone(&self) -> bool;
+    /// Whether the ring that this reader reads is still the host's.
+    fn ring(&self) -> Ring;
+}
+
+/// What became of the ring since its reader began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ring {
+    /// It is the host's.
+    Current,
+    /// Everything was detached, and then something attached: there is another ring.
+    Replaced,
+    /// Everything was detached: there is no ring.
+    Gone,
 }
 
 /// One run of the sweeping program.

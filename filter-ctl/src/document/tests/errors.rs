@@ -411,3 +411,27 @@ policy.yaml:3:11 [missing-field] Subnets[0].CidrBlock: this field is missing | t
 policy.yaml:3:23 [malformed-id] Subnets[0].SubnetId: `x` is no id of this kind | subnet- followed by letters, digits and hyphens
 "#);
 }
+
+#[test]
+fn a_document_commands_no_terminal_and_floods_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a\u{1b}[2Jb.json");
+    let long = "x".repeat(5 << 20);
+    let text = format!(
+        "{{\"Vpcs\": [\u{1b}[31m\n\"\\u001b]0;title\\u0007 {long}\", {{\"\\u009b\\u202e{long}\": 1}}]}}"
+    );
+    let yaml = "Vpcs: [{VpcId: \"vpc-\\e[31m\", CidrBlock: \"\\e]0;title\\a\"}]\n\"\\e[1m\": 1\n";
+    let mut seen = String::new();
+    for text in [text.as_str(), &text.replace('\u{1b}', ""), yaml] {
+        let path = if text == yaml { path.with_extension("yaml") } else { path.clone() };
+        std::fs::write(&path, text).expect("a file");
+        let found = crate::document::load(&path, &Limits::default()).expect_err("it is wrong");
+        seen += &found.render(false);
+        seen += &found.to_string();
+        assert!(serde_json::to_string(&found).is_ok_and(|json| json.contains(r"a\u001b[2Jb")));
+    }
+    let obeyed = |character: &char| character.is_control() && *character != '\n' || *character == '\u{202e}';
+    assert_eq!(seen.chars().find(obeyed), None, "{seen:?}");
+    assert!(seen.len() < 20_000, "{} bytes", seen.len());
+    assert!(seen.contains(r"\u{1b}[2Jb"), "{seen}");
+}

@@ -19,6 +19,9 @@ pub struct Reader {
     current: Option<Open>,
     line: Vec<u8>,
     unreadable: u64,
+    /// Segments in a format of another version.
+    skipped: u64,
+    notes: Vec<String>,
 }
 
 /// A segment's file, to be read up to where it ended when it was opened.
@@ -42,13 +45,19 @@ impl Reader {
                 Err(source) => return Err(Error::file("open", path)(source)),
             }
         }
-        Ok(Self { waiting, current: None, line: Vec::new(), unreadable: 0 })
+        Ok(Self { waiting, current: None, line: Vec::new(), unreadable: 0, skipped: 0, notes: Vec::new() })
     }
 
     /// Lines that were no records of ours.
     #[must_use]
     pub const fn unreadable(&self) -> u64 {
         self.unreadable
+    }
+
+    /// What was remarkable in what was read so far, for people.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Reads the next line into `self.line`; `None` at the end of the spool.
@@ -76,8 +85,9 @@ impl Reader {
         if self.line == HEADER.as_bytes() {
             self.current = Some(segment);
         } else {
-            log::warn!("{} is in a format of another version: skipped", segment.path.display());
-            self.unreadable += 1;
+            let path = segment.path.display();
+            self.notes.push(format!("{path} is in a format of another version: skipped"));
+            self.skipped += 1;
         }
         Ok(())
     }
@@ -116,7 +126,7 @@ pub(super) fn count(segment: &Segment) -> Result<(u64, u64)> {
         packets += record?.content.packets();
         records += 1;
     }
-    Ok((records + reader.unreadable(), packets))
+    Ok((records + reader.unreadable() + reader.skipped, packets))
 }
 
 /// How many bytes of a segment are whole lines; `None` if its first line is not our header.

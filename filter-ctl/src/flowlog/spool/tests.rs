@@ -218,3 +218,17 @@ fn spool_last(folder: &Path) -> Result<Segment> {
     let all = segments(folder)?;
     Ok(all.into_iter().next_back().unwrap_or(Segment { number: 0, path: PathBuf::new(), bytes: 0 }))
 }
+
+#[test]
+fn a_segment_of_another_version_is_skipped_with_a_note() -> TestResult {
+    let folder = tempfile::tempdir()?;
+    let mut spool = Spool::open(folder.path(), Limits::default())?;
+    spool.append(&[resolved()])?;
+    std::fs::write(super::segment_path(folder.path(), 1), "{\"filter_spool\":99}\n{}\n")?;
+    let mut reader = Reader::open(&super::segments(folder.path())?)?;
+    assert_eq!(reader.by_ref().count(), 0);
+    assert_eq!(reader.unreadable(), 0);
+    let [note] = reader.notes() else { return Err("one note".into()) };
+    assert!(note.ends_with("is in a format of another version: skipped"), "{note}");
+    Ok(())
+}
