@@ -218,13 +218,23 @@ fn a_block_that_is_too_large_is_refused_with_its_sizes() {
     assert!(error.to_string().contains("67108864 is the most"), "{error}");
 }
 
-#[test]
-fn too_many_ranges_below_one_ipv6_network_are_refused_by_name() {
-    let remotes = (0..140_000u128)
+/// Every other /64 below one /32.
+fn crowd(prefixes: u128) -> EffectivePolicy {
+    let remotes = (0..prefixes)
         .map(|index| IpNet::new(Ipv6Addr::from_bits(0x2001_0db8 << 96 | index << 65).into(), 64))
         .map(|prefix| cidr(prefix.expect("a length that fits")))
         .collect();
-    let error = compile(&ingress(vec![GroupRule { service: RuleService::Tcp(1, 1), remotes }]))
-        .expect_err("280,000 ranges below 2001:db8::/32");
+    ingress(vec![GroupRule { service: RuleService::Tcp(1, 1), remotes }])
+}
+
+#[test]
+fn a_hundred_thousand_prefixes_below_one_ipv6_network_fit() {
+    let statistics = check("100,000 prefixes below one /32", &crowd(100_000), 300);
+    assert_eq!(statistics.address_classes_v6, 3);
+}
+
+#[test]
+fn too_many_ranges_below_one_ipv6_network_are_refused_by_name() {
+    let error = compile(&crowd(1_060_000)).expect_err("2,120,000 ranges below 2001:db8::/32");
     assert!(error.to_string().contains("below 2001:db8::/32"), "{error}");
 }
