@@ -21,7 +21,9 @@ pub(crate) const BENCH: &[Tool] =
 pub(crate) const TESTS: &[Tool] = &[
     ("ip", "iproute2"),
     ("tc", "iproute2"),
+    ("bpftool", "bpftool"),
     ("nsenter", "util-linux"),
+    ("setpriv", "util-linux"),
     ("ping", "iputils-ping"),
     ("curl", "curl"),
     ("ethtool", "ethtool"),
