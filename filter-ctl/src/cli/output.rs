@@ -59,7 +59,7 @@ pub(super) fn note(text: &str) {
     tell(&format!("note: {text}\n"));
 }
 
-/// Tells people something. As with [`print`], that nobody listens is no error: `eprintln!` would
+/// Tells people something. As with [`print()`], that nobody listens is no error: `eprintln!` would
 /// panic, and take the exit code with it.
 pub(super) fn tell(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());

@@ -3,9 +3,7 @@
 //! EC2 guide, `network_mtu`: the answers of path MTU discovery come in for a tracked connection.
 //! An error must quote a live connection's packet, reversed, and come to the quoted sender.
 
-use filter_common::verdict::Reason::{
-    Connection, NetworkAcl, NewConnection, Related, SecurityGroup, Stray, Untracked,
-};
+use filter_common::verdict::Reason::{NetworkAcl, NewConnection, Related, SecurityGroup, Stray, Untracked};
 use tests::{
     frame::{Frame, echo, error, icmp, protocol, syn, udp},
     policy::{ANY4, ANY6, Policy},
