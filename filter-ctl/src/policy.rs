@@ -29,6 +29,8 @@ pub struct EffectivePolicy {
     pub allowance: Option<u32>,
     /// `SourceDestCheck`.
     pub source_dest_check: bool,
+    /// `StrictTcp`: no TCP connection is picked up in mid-stream.
+    pub strict_tcp: bool,
     /// The shortest interval, in seconds, that any flow log that covers it asks for; `None`: no
     /// flow log covers it.
     pub flow_log_interval: Option<u32>,

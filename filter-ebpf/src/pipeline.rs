@@ -238,7 +238,7 @@ fn open(seen: &Seen<'_>, hit: &Hit) -> Reason {
         return go_on(seen, hit);
     }
     if !seen.may_open(forward) {
-        return Reason::Stray;
+        return if packet.protocol == TCP && seen.is_strict() { Reason::StrictTcp } else { Reason::Stray };
     }
     let entry = connections::open(seen, cached(seen));
     if entry.is_null() {

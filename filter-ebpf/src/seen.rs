@@ -296,7 +296,7 @@ impl Seen<'_> {
     /// Whether an accepted packet may open a connection, by the rules of design for mid-stream
     /// segments: one that only an everywhere-on-all-ports rule admits passes but makes no entry,
     /// or a revoked connection would readmit itself and forged ACKs would fill the table; but for
-    /// the grace after `attach`, in which older connections are picked up.
+    /// the grace after `attach`, in which older connections are picked up. With `StrictTcp` none is.
     #[inline(always)]
     pub(crate) fn may_open(&self, cell: Cell) -> bool {
         use filter_common::packet::tcp_flags::{ACK, FIN, RST};
@@ -306,9 +306,18 @@ impl Seen<'_> {
         if self.context.packet.protocol != TCP || track::is_bare_syn(self.context.packet.tcp_flags) {
             return true;
         }
+        if self.is_strict() {
+            return false;
+        }
         let grace = self.context.moment.ticks < settings::grace_until();
         let in_mid_stream = self.context.packet.tcp_flags & (ACK | FIN | RST) == ACK;
         in_mid_stream && (cell.has(Cell::NARROW) || grace)
+    }
+
+    /// Whether the interface is strict (`StrictTcp`) about TCP segments that may not open a connection.
+    #[inline(always)]
+    pub(crate) fn is_strict(&self) -> bool {
+        self.policy.header().flags & flags::STRICT_TCP != 0
     }
 
     /// Whether an exempt remote is so for this packet. As a destination it always is; a source can

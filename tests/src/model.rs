@@ -157,6 +157,9 @@ impl Model {
         }
         let segment = packet.protocol() == 6 && !packet.is_syn();
         let in_mid_stream = packet.flags() & (flags::ACK | flags::FIN | flags::RST) == flags::ACK;
+        if segment && self.policy.strict_tcp {
+            return Reason::StrictTcp;
+        }
         if segment && !(in_mid_stream && cell.has(Cell::NARROW)) {
             return Reason::Stray;
         }

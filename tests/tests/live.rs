@@ -184,7 +184,35 @@ fn a_rule_follows_the_entries_of_its_prefix_list(lab: &mut Lab) {
     assert_tcp(&lab.remote, HOST.v4, server.address(), Outcome::Silent);
 }
 
+/// Strict about TCP, a connection that is older than the filter ends, and no change of the rules
+/// makes the interface less strict.
+fn strict_tcp_picks_up_nothing_and_stays_strict(lab: &mut Lab) {
+    let open = Policy::new().allow_in("tcp 80", "198.51.100.7/32");
+    let document = lab.write(&open);
+    let server = Server::tcp_echo(&lab.workload, WORKLOAD.v4, 80);
+    let older = || connect(&lab.remote, HOST.v4, server.address(), PATIENCE).expect("connect");
+    let (mut first, mut second, mut third) = (older(), older(), older());
+    let attached = lab.try_attach(&document, &["--strict-tcp"]).ok();
+    assert!(attached.stdout.contains("strict TCP"), "{}", attached.stdout);
+    assert_cut(&mut first);
+    assert_tcp(&lab.remote, HOST.v4, server.address(), Outcome::Answered);
+    lab.apply(&open.clone().allow_in("tcp 81", "198.51.100.7/32"));
+    assert_cut(&mut second);
+    let status = lab.filter_ctl(["status", "--output", "json"]).ok().json();
+    assert_eq!(status["interfaces"][0]["attachment"]["rules"]["strict_tcp"], true);
+    // Without the flag the document says it, each time anew.
+    let _ = lab.detach();
+    let strict = open.clone().interface_field("StrictTcp", serde_json::json!(true));
+    let document = lab.write(&strict);
+    let _ = lab.try_attach(&document, &[]).ok();
+    assert_cut(&mut third);
+    let changed = lab.apply(&open);
+    assert!(changed.stdout.contains("strict TCP on → off"), "{}", changed.stdout);
+    assert_flows_on(&mut third);
+}
+
 matrix!(sides:
+    strict_tcp_picks_up_nothing_and_stays_strict,
     a_download_runs_through_two_hundred_applies,
     a_rule_follows_the_members_of_its_group,
     a_rule_follows_the_entries_of_its_prefix_list,

@@ -21,6 +21,8 @@ mod records;
 mod related;
 #[path = "verdicts/room.rs"]
 mod room;
+#[path = "verdicts/strict.rs"]
+mod strict;
 #[path = "verdicts/tracking.rs"]
 mod tracking;
 #[path = "verdicts/untracked.rs"]

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     Failure, Output, OutputArguments,
-    documents::{self, LimitsArguments},
+    documents::{self, LimitsArguments, Orders},
     output::{self, count},
 };
 use crate::text;
@@ -49,7 +49,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let ids: Vec<String> = read.document.interface_ids().into_iter().map(str::to_owned).collect();
     let mut interfaces = Vec::new();
     for id in &ids {
-        interfaces.push(read.policy(id, None)?);
+        interfaces.push(read.policy(id, Orders::default())?);
     }
     // Each interface has told of what it reaches; the whole document tells of all, once.
     read.keep_warnings(checked.warnings);
@@ -65,6 +65,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                         "network_acl": policy.nacl.id,
                         "flow_log_interval": policy.flow_log_interval,
                         "connections_allowed": policy.allowance,
+                        "strict_tcp": policy.strict_tcp,
                         "statistics": compiled.statistics,
                     })
                 })
@@ -100,6 +101,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             if !rows.is_empty() {
                 let header = ["INTERFACE", "SECURITY GROUPS", "NETWORK ACL", "RULES", "SIZE", "FLOW LOG"];
                 output::print(&output::table(header, &[3, 4], &rows));
+            }
+            for (policy, _) in interfaces.iter().filter(|(policy, _)| policy.strict_tcp) {
+                output::print(&format!("{}: strict TCP\n", text::escaped(&policy.interface.id)));
             }
         }
     }

@@ -92,13 +92,14 @@ pub(super) fn policy_line(entry: &Entry) -> String {
     let rules = &entry.rules;
     let groups = if rules.groups.is_empty() { "no security group".into() } else { rules.groups.join(", ") };
     let line = format!(
-        "generation {}; {groups} ({} ingress, {} egress rules); {} ({}, {}); from {}",
+        "generation {}; {groups} ({} ingress, {} egress rules); {} ({}, {}); {}from {}",
         entry.attachment.generation,
         rules.group_rules[0],
         rules.group_rules[1],
         rules.network_acl,
         rules.network_acl_rules[0],
         rules.network_acl_rules[1],
+        if rules.strict_tcp { "strict TCP; " } else { "" },
         entry.document.display()
     );
     text::shown(&line).into_owned()

@@ -178,6 +178,9 @@ fn compile_with(policy: &EffectivePolicy, limits: Limits) -> Result<Compiled, Co
     if policy.source_dest_check {
         block.header.flags |= flags::SOURCE_DEST_CHECK;
     }
+    if policy.strict_tcp {
+        block.header.flags |= flags::STRICT_TCP;
+    }
     let settings = Settings {
         timeouts: policy.timeouts,
         allowance: policy.allowance,

@@ -42,6 +42,8 @@ pub struct Order<'a> {
     pub grace: u32,
     /// The interval of `--log`.
     pub log: Option<u32>,
+    /// Whether `--strict-tcp` was given.
+    pub strict_tcp: bool,
     /// Whether the programs log what they drop.
     pub debug: bool,
 }
@@ -151,6 +153,7 @@ impl Session {
             attachment,
             phase: Phase::Attaching,
             log_seconds: order.log,
+            strict_tcp: order.strict_tcp,
             clsact_added: !device::clsact(order.device.ifindex)?.present,
             debug: order.debug,
             document: order.document.to_owned(),

@@ -71,6 +71,8 @@ pub(super) struct Interface {
     pub(super) primary_v6: Option<Ipv6Addr>,
     pub(super) own: Vec<Spanned<IpNet>>,
     pub(super) source_dest_check: bool,
+    /// Ours, not AWS's.
+    pub(super) strict_tcp: bool,
     pub(super) timeouts: IdleTimeouts,
     pub(super) tags: Vec<(String, String)>,
 }

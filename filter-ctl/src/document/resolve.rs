@@ -56,6 +56,7 @@ impl Document {
             timeouts: interface.timeouts,
             allowance: None,
             source_dest_check: interface.source_dest_check,
+            strict_tcp: interface.strict_tcp,
             flow_log_interval: self.covering(interface).map(|log| log.log.interval).min(),
         }
     }

@@ -219,12 +219,13 @@ fn the_fingerprint_is_of_what_is_enforced() {
     alike.groups[0].ingress = vec![rule(RuleService::Tcp(80, 90), &["10.128.0.0/9", "10.0.0.0/9"])];
     assert_eq!(fingerprint(&alike), before);
 
-    let changes: [fn(&mut EffectivePolicy); 7] = [
+    let changes: [fn(&mut EffectivePolicy); 8] = [
         |policy| policy.groups[0].ingress.truncate(1),
         |policy| policy.timeouts.udp = 31,
         |policy| policy.allowance = Some(0),
         |policy| policy.flow_log_interval = Some(60),
         |policy| policy.source_dest_check = true,
+        |policy| policy.strict_tcp = true,
         |policy| policy.interface.own.push(net("10.0.0.9/32")),
         |policy| policy.reserved.push(net("10.0.0.0/30")),
     ];

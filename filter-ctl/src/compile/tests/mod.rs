@@ -51,6 +51,7 @@ fn empty() -> EffectivePolicy {
         timeouts: IdleTimeouts::default(),
         allowance: None,
         source_dest_check: false,
+        strict_tcp: false,
         flow_log_interval: None,
     }
 }

@@ -34,6 +34,7 @@ const FIELDS: &[&str] = &[
     "ConnectionTrackingConfiguration",
     "ConnectionTrackingSpecification",
     "TagSet",
+    "StrictTcp",
 ];
 
 /// An interface's addresses, as they are found.
@@ -67,6 +68,7 @@ impl Decoder<'_> {
         let source_dest_check = self.boolean(object, "SourceDestCheck").unwrap_or(false);
         let requester_managed = self.boolean(object, "RequesterManaged").unwrap_or(false);
         let timeouts = self.timeouts(object);
+        let strict_tcp = self.boolean(object, "StrictTcp").unwrap_or(false);
         let mut tags = Vec::new();
         self.objects(object, "TagSet", |decoder, object, _| {
             tags.extend(decoder.owned(object, "Key").zip(decoder.owned(object, "Value")));
@@ -84,6 +86,7 @@ impl Decoder<'_> {
             primary_v6,
             own,
             source_dest_check,
+            strict_tcp,
             timeouts,
             tags,
         });

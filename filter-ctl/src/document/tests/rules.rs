@@ -129,6 +129,7 @@ EffectivePolicy {
     },
     allowance: None,
     source_dest_check: false,
+    strict_tcp: false,
     flow_log_interval: None,
 }
 "#);
