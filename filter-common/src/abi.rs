@@ -192,8 +192,8 @@ pub struct FragmentKey {
     pub slot: u16,
     /// Protocol; 0 for IPv6.
     pub protocol: u8,
-    /// 4 or 6.
-    pub family: u8,
+    /// 4 or 6, and in the upper half the direction.
+    pub family_and_direction: u8,
 }
 
 // No padding: the kernel hashes and compares a map's keys byte by byte.

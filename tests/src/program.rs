@@ -190,6 +190,11 @@ impl Programs {
         eni
     }
 
+    /// An interface that [`Programs::eni`] has made, with what its tables hold.
+    pub fn again(&mut self, setting: Setting, receive: Receive) -> Eni<'_> {
+        Eni { slot: self.hooks[&setting].slot, programs: self, setting, receive }
+    }
+
     /// An interface that has no policy (never give one to its setting).
     pub fn vacant(&mut self, setting: Setting, receive: Receive) -> Eni<'_> {
         self.ensure(setting);

@@ -42,6 +42,11 @@ fn row_33_the_subnets_first_four_addresses_are_exempt_in_both_directions() {
         steps.push(ingress(syn(&remote, "10.0.1.20:22"), Exempt));
     }
     steps.extend([
+        // IPv6 has no such addresses: neither the subnet's first ones nor those of AWS's services.
+        ingress(udp("[2001:db8:0:1::1]:53", "[2001:db8:0:1::20]:50000"), SecurityGroup),
+        egress(udp("[2001:db8:0:1::20]:50000", "[2001:db8:0:1::]:53"), SecurityGroup),
+        egress(udp("[2001:db8:0:1::20]:50000", "[fd00:ec2::254]:80"), SecurityGroup),
+        egress(udp("[2001:db8:0:1::20]:50000", "[::ffff:169.254.169.254]:80"), SecurityGroup),
         // In the subnet, so only the groups are asked.
         ingress(udp("10.0.1.4:53", "10.0.1.20:50000"), SecurityGroup),
         ingress(udp("10.0.1.255:53", "10.0.1.20:50000"), SecurityGroup),
@@ -90,6 +95,15 @@ fn a_link_local_source_is_exempt_on_the_workloads_side_only_towards_its_own_addr
         {
             let outcome = eni.judge(Ingress, &udp("169.254.169.254:123", to));
             assert_eq!(outcome.reason, reason, "{to}, {place}");
+        }
+        for (from, reason) in [
+            ("169.254.0.0:123", Exempt),
+            ("169.254.255.255:123", Exempt),
+            ("169.253.255.255:123", NetworkAcl),
+            ("169.255.0.0:123", NetworkAcl),
+        ] {
+            let outcome = eni.judge(Ingress, &udp(from, "10.0.1.20:50000"));
+            assert_eq!(outcome.reason, reason, "{from}, {place}");
         }
     });
 }
@@ -186,6 +200,18 @@ fn dhcp_is_never_filtered_on_the_link_and_no_wider() {
         ],
     );
     on_the_workloads_side(&[ingress(server("10.0.1.1"), Exempt)]);
+    // What is forwarded with an exempt source is not exempt, but from a server still DHCP.
+    each(&EVERYWHERE[2..], &denied(), |eni, place| {
+        let mut steps = Vec::new();
+        for remote in ["10.0.1.1", "169.254.169.254"] {
+            steps.push(ingress(server(remote), Dhcp));
+            let rules = if remote.starts_with("10.") { SecurityGroup } else { NetworkAcl };
+            steps.push(ingress(udp(&format!("{remote}:67"), "10.0.1.20:69"), rules));
+        }
+        // Fragments are read no further than the first, so they are no DHCP.
+        steps.push(ingress(udp("10.0.1.30:67", "10.0.1.20:68").fragments(1, 8).0, SecurityGroup));
+        walk(eni, place, &steps);
+    });
 }
 
 #[test]

@@ -6,13 +6,13 @@
 use filter_common::{
     Direction::Ingress,
     abi::sweep_flags,
-    verdict::Reason::{AllowanceExceeded, Connection, NewConnection, SecurityGroup, Untracked},
+    verdict::Reason::{AllowanceExceeded, Connection, NewConnection, SecurityGroup, Stray, Untracked},
 };
 use filter_ctl::policy::EffectivePolicy;
 use tests::{
-    frame::{ack, syn, syn_ack, udp},
+    frame::{ack, echo, echo_reply, protocol, rst, syn, syn_ack, udp},
     policy::{ANY4, Policy},
-    program::{Eni, Metadata, Receive, Setting, effective},
+    program::{Eni, Metadata, Receive, Setting, effective, programs},
 };
 
 use crate::case::{EVERYWHERE, HOST_RULE, Step, case, each, egress, ingress, tracked, walk};
@@ -153,4 +153,39 @@ fn in_a_full_table_half_open_connections_make_room_for_each_other() {
             walk(eni, place, &[egress(ack(SSH, &host(port)), Connection)]);
         }
     });
+}
+
+/// EC2 guide, `security-group-connection-tracking`: whatever would need an entry is dropped; what
+/// needs none goes on.
+#[test]
+fn without_room_every_protocol_is_refused_and_what_needs_no_entry_passes() {
+    let policy = Policy::new().allow_in("-1", HOST_RULE).allow_in("tcp 80", ANY4).allow_out("tcp", ANY4);
+    let own = "10.0.1.20";
+    case(
+        with_room_for(&policy, 0),
+        &[
+            ingress(syn(&host(1), SSH), AllowanceExceeded),
+            ingress(ack(&host(1), SSH), AllowanceExceeded),
+            ingress(udp(&host(1), "10.0.1.20:53"), AllowanceExceeded),
+            ingress(echo("198.51.100.7", own, 1), AllowanceExceeded),
+            ingress(protocol("198.51.100.7", own, 47, &[0; 8]), AllowanceExceeded),
+            ingress(syn("203.0.113.9:1", "10.0.1.20:80"), Untracked),
+            ingress(rst(&host(1), SSH), Stray),
+            ingress(echo_reply("198.51.100.7", own, 1), Stray),
+            ingress(syn("203.0.113.9:1", SSH), SecurityGroup),
+            tracked(0),
+        ],
+    );
+}
+
+#[test]
+fn an_interface_without_room_takes_none_of_another() {
+    let policy = Policy::new().allow_in("tcp 22", HOST_RULE);
+    let mut programs = programs();
+    let full = with_room_for(&policy, 1);
+    let one = [ingress(syn(&host(1), SSH), NewConnection), ingress(syn(&host(2), SSH), NewConnection)];
+    walk(&mut programs.eni(Setting::HOST, Receive::Tc, &full), "another", &establish(1));
+    walk(&mut programs.eni(Setting::WORKLOAD, Receive::Tc, &effective(&policy)), "one", &one);
+    let other = [ingress(syn(&host(2), SSH), AllowanceExceeded), tracked(1)];
+    walk(&mut programs.again(Setting::HOST, Receive::Tc), "another", &other);
 }

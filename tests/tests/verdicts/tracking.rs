@@ -6,7 +6,7 @@
 use filter_common::{
     Direction::{Egress, Ingress},
     track::Phase,
-    verdict::Reason::{Connection, NewConnection, SecurityGroup, Stray},
+    verdict::Reason::{Connection, NetworkAcl, NewConnection, SecurityGroup, Stray},
 };
 use serde_json::json;
 use tests::{
@@ -403,4 +403,83 @@ fn row_15_a_tracked_connection_outlives_its_rule() {
         ingress(syn("198.51.100.7:40001", SSH), SecurityGroup),
     ]);
     case(server(), &steps);
+}
+
+/// EC2 guide, "Idle connection tracking timeout": of each network interface its own.
+#[test]
+fn udp_timeouts_are_what_the_interface_says() {
+    let policy = client().interface_field(
+        "ConnectionTrackingSpecification",
+        json!({ "UdpTimeout": 60, "UdpStreamTimeout": 60 }),
+    );
+    let one_way = || vec![egress(udp(OWN, DNS), NewConnection)];
+    forgotten_after(&policy, 60, Phase::UdpOneWay, one_way, || udp(DNS, OWN), Ingress);
+    let stream = || {
+        vec![
+            egress(udp(OWN, DNS), NewConnection),
+            ingress(udp(DNS, OWN), Connection),
+            egress(udp(OWN, DNS), Connection),
+            ingress(udp(DNS, OWN), Connection),
+        ]
+    };
+    forgotten_after(&policy, 60, Phase::UdpStream, stream, || udp(DNS, OWN), Ingress);
+}
+
+#[test]
+fn each_interface_has_timeouts_of_its_own() {
+    let short =
+        client().interface_field("ConnectionTrackingSpecification", json!({ "TcpEstablishedTimeout": 60 }));
+    let opened = [
+        egress(syn(OWN, SSH_OF_HOST), NewConnection),
+        ingress(syn_ack(SSH_OF_HOST, OWN), Connection),
+        egress(ack(OWN, SSH_OF_HOST), Connection),
+    ];
+    let mut programs = programs();
+    walk(&mut programs.eni(Setting::WORKLOAD, Receive::Xdp, &short.rules()), "the short one", &opened);
+    walk(&mut programs.eni(Setting::HOST, Receive::Xdp, &client().rules()), "the long one", &opened);
+    let late = |reason| [ingress(ack(SSH_OF_HOST, OWN), reason)];
+    programs.again(Setting::WORKLOAD, Receive::Xdp).wait(61);
+    walk(&mut programs.again(Setting::WORKLOAD, Receive::Xdp), "the short one", &late(SecurityGroup));
+    walk(&mut programs.again(Setting::HOST, Receive::Xdp), "the long one", &late(Connection));
+}
+
+#[test]
+fn an_answered_ping_is_forgotten_after_30_seconds() {
+    let answered =
+        || vec![egress(echo(ENI, HOST, 7), NewConnection), ingress(echo_reply(HOST, ENI, 7), Connection)];
+    forgotten_after(&client(), 30, Phase::IcmpAnswered, answered, || echo_reply(HOST, ENI, 7), Ingress);
+}
+
+/// EC2 guide, `security-group-connection-tracking`: everything but TCP and UDP is tracked, by its
+/// addresses and its protocol's number.
+#[test]
+fn other_protocols_are_always_tracked_by_addresses_and_number() {
+    case(
+        Policy::open(),
+        &[ingress(gre(HOST, ENI), NewConnection), egress(gre(ENI, HOST), Connection), tracked(1)],
+    );
+    case(
+        client(),
+        &[
+            egress(gre(ENI, HOST), NewConnection),
+            ingress(protocol(HOST, ENI, GRE, &[0xff; 40]), Connection),
+            ingress(protocol(HOST, ENI, 50, &[0; 8]), SecurityGroup),
+            ingress(gre(STRANGER, ENI), SecurityGroup),
+            ingress(gre(HOST, "10.0.1.21"), SecurityGroup),
+            tracked(1),
+        ],
+    );
+}
+
+/// What one layer refuses leaves nothing behind that would let the answer in.
+#[test]
+fn what_the_network_acl_stops_is_not_tracked() {
+    case(
+        client().acl_out(1, "deny", "tcp 22", ANY4),
+        &[
+            egress(syn(OWN, SSH_OF_HOST), NetworkAcl),
+            ingress(syn_ack(SSH_OF_HOST, OWN), SecurityGroup),
+            tracked(0),
+        ],
+    );
 }

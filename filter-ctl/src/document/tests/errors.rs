@@ -435,3 +435,37 @@ fn a_document_commands_no_terminal_and_floods_none() {
     assert!(seen.len() < 20_000, "{} bytes", seen.len());
     assert!(seen.contains(r"\u{1b}[2Jb"), "{seen}");
 }
+
+/// EC2 guide, `security-group-connection-tracking`: each timeout has a range, and both ends belong to it.
+#[test]
+fn idle_timeouts_have_aws_ranges() {
+    let document = |name: &str, seconds: &str| {
+        format!(
+            "Subnets: [{{ CidrBlock: 10.0.1.0/24 }}]\nNetworkInterfaces:\n  - PrivateIpAddress: 10.0.1.20\n    \
+             ConnectionTrackingSpecification: {{ {name}: {seconds} }}\n"
+        )
+    };
+    for (name, low, high) in
+        [("TcpEstablishedTimeout", 60, 432_000), ("UdpStreamTimeout", 60, 180), ("UdpTimeout", 30, 60)]
+    {
+        for seconds in [low, high] {
+            let _ = loaded(&document(name, &seconds.to_string()));
+        }
+        for seconds in [low - 1, high + 1, 0, -1] {
+            let found = errors("policy.yaml", &document(name, &seconds.to_string()));
+            let expected = format!(
+                "NetworkInterfaces[0].ConnectionTrackingSpecification.{name}: {seconds} is out of range | a whole \
+                 number from {low} to {high}"
+            );
+            assert!(found.contains(&expected), "{found}");
+        }
+    }
+    let found = errors("policy.yaml", &document("UdpTimeouts", "30"));
+    assert!(found.contains("did you mean `UdpTimeout`?"), "{found}");
+}
+
+#[test]
+fn strict_tcp_is_true_or_false() {
+    let found = errors("policy.yaml", "NetworkInterfaces: [{ StrictTcp: 1 }]");
+    assert!(found.contains("[wrong-type] NetworkInterfaces[0].StrictTcp: expected true or false"), "{found}");
+}
