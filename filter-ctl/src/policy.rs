@@ -22,9 +22,14 @@ pub struct EffectivePolicy {
     pub interface: Interface,
     /// CIDR blocks of its subnet: traffic with them does not meet the network ACL.
     pub subnet: Vec<IpNet>,
-    /// Exempt remotes: `169.254.0.0/16` is always exempt and not listed; these are the first
-    /// four addresses of each IPv4 block of the subnet.
+    /// `Exemptions`: what the two lists of exempt remotes were made from.
+    pub exemptions: Exemptions,
+    /// Exempt remotes of the subnet and its VPC: the first four addresses of each IPv4 block of the
+    /// subnet; or the router in each, and the VPC's DNS server.
     pub reserved: Vec<IpNet>,
+    /// Exempt remotes of the platform: `169.254.0.0/16`, or the addresses of its services. As a
+    /// source they are believed only in packets to the interface's own addresses.
+    pub platform: Vec<IpNet>,
     /// Its security groups, in the document's order. Empty: everything is denied.
     pub groups: Vec<Group>,
     /// The subnet's network ACL.
@@ -40,6 +45,28 @@ pub struct EffectivePolicy {
     /// The shortest interval, in seconds, that any flow log that covers it asks for; `None`: no
     /// flow log covers it.
     pub flow_log_interval: Option<u32>,
+}
+
+/// Which remotes are exempt: neither filtered nor logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Exemptions {
+    /// Whole ranges (VPC guide, `VPC_Security`, 2018).
+    #[default]
+    Ranges,
+    /// The services that today's pages name (VPC guide, `vpc-security-groups`).
+    Services,
+}
+
+impl Exemptions {
+    /// The word for it in documents and output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ranges => "ranges",
+            Self::Services => "services",
+        }
+    }
 }
 
 /// Names and addresses of the interface.

@@ -37,6 +37,7 @@ pub struct Policy {
     prefix_list: Vec<Value>,
     neighbour_groups: Vec<&'static str>,
     interface: Value,
+    exemptions: Option<&'static str>,
 }
 
 impl Policy {
@@ -51,6 +52,7 @@ impl Policy {
             prefix_list: Vec::new(),
             neighbour_groups: vec![OTHER_GROUP],
             interface: json!({}),
+            exemptions: None,
         };
         [ANY4, ANY6].iter().zip([30_000, 30_001]).fold(policy, |policy, (prefix, number)| {
             policy.acl_in(number, "allow", "-1", prefix).acl_out(number, "allow", "-1", prefix)
@@ -134,6 +136,13 @@ impl Policy {
         self
     }
 
+    /// Says what is exempt: `ranges` or `services`.
+    #[must_use]
+    pub fn exempt(mut self, exemptions: &'static str) -> Self {
+        self.exemptions = Some(exemptions);
+        self
+    }
+
     /// The document.
     #[must_use]
     pub fn document(&self) -> Value {
@@ -165,6 +174,9 @@ impl Policy {
                 "Entries": self.entries,
             }],
         });
+        if let Some(exemptions) = self.exemptions {
+            document["Exemptions"] = json!(exemptions);
+        }
         if !self.flow_logs.is_empty() {
             document["FlowLogs"] = json!(self.flow_logs);
         }

@@ -119,6 +119,10 @@ fn the_programs_say_what_the_model_says() {
         let mut policy = chance.policy(&base);
         policy.source_dest_check = chance.one_in(6);
         policy.strict_tcp = chance.one_in(6);
+        if chance.one_in(4) {
+            let services = effective(&Policy::new().exempt("services"));
+            (policy.reserved, policy.platform) = (services.reserved, services.platform);
+        }
         let mut eni = programs.eni(setting, receive, &policy);
         let mut model = Model::new(policy, eni.host().hz(), setting.host_side);
         sequence(&mut eni, &mut model, &mut chance, &mut seen);

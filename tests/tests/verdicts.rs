@@ -21,6 +21,8 @@ mod records;
 mod related;
 #[path = "verdicts/room.rs"]
 mod room;
+#[path = "verdicts/services.rs"]
+mod services;
 #[path = "verdicts/strict.rs"]
 mod strict;
 #[path = "verdicts/tracking.rs"]

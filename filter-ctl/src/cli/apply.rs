@@ -192,6 +192,9 @@ fn differences(before: &Rules, after: &Rules) -> Vec<String> {
         let shown = |strict| if strict { "on" } else { "off" };
         lines.push(format!("strict TCP {} → {}", shown(before.strict_tcp), shown(after.strict_tcp)));
     }
+    if before.exemptions != after.exemptions {
+        lines.push(format!("exempt {} → {}", before.exemptions.name(), after.exemptions.name()));
+    }
     if let Some((added, removed)) = before.changes(after) {
         for (sign, rules) in [('-', removed), ('+', added)] {
             lines.extend(rules.iter().take(MOST).map(|rule| format!("{sign} {rule}")));

@@ -8,6 +8,7 @@ use super::{
     Failure, Output, OutputArguments,
     documents::{self, LimitsArguments, Orders},
     output::{self, count},
+    status,
 };
 use crate::text;
 
@@ -66,6 +67,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                         "flow_log_interval": policy.flow_log_interval,
                         "connections_allowed": policy.allowance,
                         "strict_tcp": policy.strict_tcp,
+                        "exemptions": policy.exemptions,
                         "statistics": compiled.statistics,
                     })
                 })
@@ -102,8 +104,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                 let header = ["INTERFACE", "SECURITY GROUPS", "NETWORK ACL", "RULES", "SIZE", "FLOW LOG"];
                 output::print(&output::table(header, &[3, 4], &rows));
             }
-            for (policy, _) in interfaces.iter().filter(|(policy, _)| policy.strict_tcp) {
-                output::print(&format!("{}: strict TCP\n", text::escaped(&policy.interface.id)));
+            for (policy, _) in &interfaces {
+                let peculiarities = status::peculiarities(policy.strict_tcp, policy.exemptions);
+                if !peculiarities.is_empty() {
+                    let id = text::escaped(&policy.interface.id);
+                    output::print(&format!("{id}: {}\n", peculiarities.join(", ")));
+                }
             }
         }
     }

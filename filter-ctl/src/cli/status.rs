@@ -15,6 +15,7 @@ use crate::{
         journal::Entry,
     },
     flowlog,
+    policy::Exemptions,
     state::Side,
     text,
 };
@@ -91,6 +92,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 pub(super) fn policy_line(entry: &Entry) -> String {
     let rules = &entry.rules;
     let groups = if rules.groups.is_empty() { "no security group".into() } else { rules.groups.join(", ") };
+    let peculiarities: String =
+        peculiarities(rules.strict_tcp, rules.exemptions).into_iter().map(|one| format!("{one}; ")).collect();
     let line = format!(
         "generation {}; {groups} ({} ingress, {} egress rules); {} ({}, {}); {}from {}",
         entry.attachment.generation,
@@ -99,10 +102,16 @@ pub(super) fn policy_line(entry: &Entry) -> String {
         rules.network_acl,
         rules.network_acl_rules[0],
         rules.network_acl_rules[1],
-        if rules.strict_tcp { "strict TCP; " } else { "" },
+        peculiarities,
         entry.document.display()
     );
     text::shown(&line).into_owned()
+}
+
+/// What is other than usual, in a word or two each.
+pub(super) fn peculiarities(strict_tcp: bool, exemptions: Exemptions) -> Vec<&'static str> {
+    let exempt = (exemptions == Exemptions::Services).then_some("exempt services");
+    strict_tcp.then_some("strict TCP").into_iter().chain(exempt).collect()
 }
 
 /// Its flow log in one line.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     compile::Compiled,
-    policy::{EffectivePolicy, Group, NetworkAclRule, Peer},
+    policy::{EffectivePolicy, Exemptions, Group, NetworkAclRule, Peer},
 };
 
 /// Rules that are kept in words.
@@ -29,6 +29,9 @@ pub struct Rules {
     /// `StrictTcp`, of the document or by `--strict-tcp`.
     #[serde(default)]
     pub strict_tcp: bool,
+    /// `Exemptions`
+    #[serde(default)]
+    pub exemptions: Exemptions,
     /// Bytes of the compiled policy's block.
     pub block_bytes: usize,
     /// Each rule in words, one remote each; `None`: there are too many.
@@ -46,6 +49,7 @@ impl Rules {
             group_rules: [sum(|group| group.ingress.len()), sum(|group| group.egress.len())],
             network_acl_rules: [policy.nacl.ingress.len(), policy.nacl.egress.len()],
             strict_tcp: policy.strict_tcp,
+            exemptions: policy.exemptions,
             block_bytes: compiled.statistics.block_bytes,
             words: (compiled.statistics.rules <= MOST).then(|| words(policy)),
         }

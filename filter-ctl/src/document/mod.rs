@@ -11,6 +11,7 @@ mod check;
 mod decode;
 mod defaults;
 mod diagnostic;
+mod exempt;
 mod index;
 mod json;
 mod limits;

@@ -14,7 +14,7 @@ use super::{
     diagnostic::{At, Sources},
     limits::LimitNumbers,
 };
-use crate::policy::{NetworkAclRule, RuleService};
+use crate::policy::{Exemptions, NetworkAclRule, RuleService};
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -234,11 +234,17 @@ pub(super) struct Model {
     pub(super) prefix_lists: Vec<PrefixList>,
     pub(super) flow_logs: Vec<PlacedFlowLog>,
     pub(super) limits: Option<LimitNumbers>,
+    pub(super) exemptions: Option<Spanned<Exemptions>>,
     /// Objects of each kind that named no id so far: the next derived id.
     pub(super) unnamed: HashMap<&'static str, u32>,
 }
 
 impl Model {
+    /// What is exempt.
+    pub(super) fn exemptions(&self) -> Exemptions {
+        self.exemptions.as_ref().map(|given| given.value).unwrap_or_default()
+    }
+
     /// The id of an object that names none: its kind, and a number in AWS's 17 digits.
     pub(super) fn derived_id(&mut self, kind: &'static str) -> String {
         let number = self.unnamed.entry(kind).or_default();

@@ -5,9 +5,11 @@ use ipnet::IpNet;
 use super::{
     Document,
     diagnostic::{At, Diagnostic, Severity},
+    exempt::{first_four, resolver},
     index::GroupOf,
     model::{Acl, Interface, PeerKind, Permission, SecurityGroup, Subnet},
 };
+use crate::policy::Exemptions;
 
 /// The objects that decide about an interface.
 pub(super) struct Reached<'d> {
@@ -42,6 +44,7 @@ impl Document {
         let subnet = self.reach_subnet(interface, found)?;
         self.check_subnet(subnet, found);
         self.check_addresses(interface, subnet, found);
+        self.check_resolver(vpc_id, found);
         let acl = self.index.acl(&self.model, subnet);
         if let Some((acl, acl_vpc)) = acl.and_then(|acl| Some((acl, acl.vpc_id.as_ref()?)))
             && acl_vpc.value != vpc_id
@@ -153,7 +156,13 @@ impl Document {
             let field = interface.place.field("PrivateIpAddress");
             found.push(self.diagnostic(Severity::Warning, "no-address", interface.place.at, field, message));
         }
-        let reserved = reserved(subnet);
+        let reserved = first_four(subnet);
+        let help = match self.model.exemptions() {
+            Exemptions::Ranges => {
+                "the first four addresses of a subnet are AWS's own; traffic with them is not filtered"
+            }
+            Exemptions::Services => "the first four addresses of a subnet are AWS's own",
+        };
         for own in &interface.own {
             let field = || {
                 let host = own.value.prefix_len() == own.value.max_prefix_len();
@@ -174,11 +183,26 @@ impl Document {
             } else if reserved.iter().any(|block| block.contains(&own.value)) {
                 let message = format!("{} is reserved in {}", own.value.addr(), subnet.id);
                 found.push(
-                    self.diagnostic(Severity::Warning, "reserved-address", own.at, field(), message).help(
-                        "the first four addresses of a subnet are AWS's own; traffic with them is not filtered",
-                    ),
+                    self.diagnostic(Severity::Warning, "reserved-address", own.at, field(), message)
+                        .help(help),
                 );
             }
+        }
+    }
+
+    /// Where services are exempt, the VPC's own DNS server must be known.
+    fn check_resolver(&self, vpc_id: &str, found: &mut Vec<Diagnostic>) {
+        let Some(exemptions) = &self.model.exemptions else { return };
+        let known = || self.index.vpc(&self.model, vpc_id).and_then(resolver).is_some();
+        if exemptions.value == Exemptions::Services && !known() {
+            let message = format!("the DNS server of {vpc_id} is not exempt: its address is not known");
+            let help = format!(
+                "tell the VPC's CidrBlock, as in Vpcs: [{{ VpcId: {vpc_id}, CidrBlock: 10.0.0.0/16 }}]"
+            );
+            found.push(
+                self.diagnostic(Severity::Warning, "unknown-resolver", exemptions.at, "Exemptions", message)
+                    .help(help),
+            );
         }
     }
 
@@ -228,15 +252,4 @@ impl Document {
             }
         }
     }
-}
-
-/// The first four addresses of each IPv4 block of a subnet (VPC guide, `subnet-sizing`).
-pub(super) fn reserved(subnet: &Subnet) -> Vec<IpNet> {
-    let first_four = |block: &IpNet| match block {
-        IpNet::V4(block) => {
-            ipnet::Ipv4Net::new(block.network(), block.prefix_len().max(30)).ok().map(IpNet::V4)
-        }
-        IpNet::V6(_) => None,
-    };
-    subnet.blocks.iter().filter_map(|block| first_four(&block.value)).collect()
 }

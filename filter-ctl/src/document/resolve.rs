@@ -3,10 +3,10 @@
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
-    Document,
+    Document, exempt,
     index::{DEFAULT, GroupOf},
     model::{PeerKind, Permission},
-    reach::{Reached, reserved},
+    reach::Reached,
 };
 use crate::policy::{
     self, EffectivePolicy, Group, GroupRule, Interface, NetworkAcl, NetworkAclRule, RuleService,
@@ -30,7 +30,9 @@ fn everywhere_v6() -> IpNet {
 impl Document {
     pub(super) fn resolve(&self, reached: &Reached<'_>) -> EffectivePolicy {
         let Reached { interface, vpc_id, subnet, groups, acl } = reached;
-        let vpc_owner = self.index.vpc(&self.model, vpc_id).and_then(|vpc| vpc.owner.as_ref());
+        let vpc = self.index.vpc(&self.model, vpc_id);
+        let vpc_owner = vpc.and_then(|vpc| vpc.owner.as_ref());
+        let exemptions = self.model.exemptions();
         let owner = interface.owner.as_ref().or(subnet.owner.as_ref()).or(vpc_owner);
         EffectivePolicy {
             interface: Interface {
@@ -43,7 +45,9 @@ impl Document {
                 own: interface.own.iter().map(|own| own.value).collect(),
             },
             subnet: subnet.blocks.iter().map(|block| block.value).collect(),
-            reserved: reserved(subnet),
+            exemptions,
+            reserved: exempt::reserved(exemptions, subnet, vpc),
+            platform: exempt::platform(exemptions),
             groups: groups.iter().map(|group| self.group(*group)).collect(),
             nacl: match acl {
                 Some(acl) => NetworkAcl {

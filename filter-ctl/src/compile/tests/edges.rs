@@ -215,7 +215,7 @@ fn the_fingerprint_is_of_what_is_enforced() {
     alike.groups[0].ingress = rules(RuleService::Tcp(80, 90), ["10.128.0.0/9", "10.0.0.0/9"]);
     assert_eq!(fingerprint(&alike), before);
 
-    let changes: [fn(&mut EffectivePolicy); 8] = [
+    let changes: [fn(&mut EffectivePolicy); 9] = [
         |policy| policy.groups[0].ingress.truncate(1),
         |policy| policy.timeouts.udp = 31,
         |policy| policy.allowance = Some(0),
@@ -224,6 +224,7 @@ fn the_fingerprint_is_of_what_is_enforced() {
         |policy| policy.strict_tcp = true,
         |policy| policy.interface.own.push(net("10.0.0.9/32")),
         |policy| policy.reserved.push(net("10.0.0.0/30")),
+        |policy| policy.platform.push(net("fd00:ec2::254/128")),
     ];
     for (index, change) in changes.into_iter().enumerate() {
         let mut changed = policy.clone();

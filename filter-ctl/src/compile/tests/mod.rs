@@ -19,7 +19,10 @@ use ipnet::IpNet;
 use super::compile;
 use crate::{
     clock::Clock,
-    policy::{EffectivePolicy, Group, GroupRule, Interface, NetworkAcl, NetworkAclRule, Peer, RuleService},
+    policy::{
+        EffectivePolicy, Exemptions, Group, GroupRule, Interface, NetworkAcl, NetworkAclRule, Peer,
+        RuleService,
+    },
     reference::Reference,
 };
 
@@ -43,7 +46,9 @@ fn empty() -> EffectivePolicy {
             own: Vec::new(),
         },
         subnet: Vec::new(),
+        exemptions: Exemptions::Ranges,
         reserved: Vec::new(),
+        platform: vec![net("169.254.0.0/16")],
         groups: Vec::new(),
         nacl: NetworkAcl { id: "acl-1".into(), ingress: Vec::new(), egress: Vec::new() },
         timeouts: IdleTimeouts::default(),

@@ -6,9 +6,10 @@ use super::{Decoder, Object, closest};
 use crate::document::{
     diagnostic::{Diagnostic, Source},
     limits::{self, LimitNumbers},
-    model::Model,
+    model::{Model, Spanned},
     tree::{Node, Parsed, Value},
 };
+use crate::policy::Exemptions;
 
 /// The keys that are read, and `SecurityGroupRules`, which repeats what `SecurityGroups` says.
 const KEYS: &[&str] = &[
@@ -23,6 +24,7 @@ const KEYS: &[&str] = &[
     "Entries",
     "FlowLogs",
     "Limits",
+    "Exemptions",
 ];
 
 /// Adds what a file holds to the model.
@@ -101,6 +103,29 @@ impl Decoder<'_> {
         if let Some(numbers) = self.nested(&object, "Limits", Self::limits) {
             self.model.limits = Some(numbers);
         }
+        self.exemptions(&object);
+    }
+
+    /// `Exemptions`: one choice for the whole document.
+    fn exemptions(&mut self, object: &Object<'_>) {
+        const NAME: &str = "Exemptions";
+        let Some(text) = self.text(object, NAME) else { return };
+        let value = match text.value {
+            "ranges" => Exemptions::Ranges,
+            "services" => Exemptions::Services,
+            other => {
+                let message = format!("`{other}` is no choice of what is exempt");
+                self.error("bad-exemptions", text.at.span, NAME, message).expected =
+                    Some("ranges or services".to_owned());
+                return;
+            }
+        };
+        if self.model.exemptions.as_ref().is_some_and(|known| known.value != value) {
+            let message = "another file of the document says otherwise";
+            self.error("two-exemptions", text.at.span, NAME, message).expected =
+                Some("one choice for the whole document".to_owned());
+        }
+        self.model.exemptions = Some(Spanned { value, at: text.at });
     }
 
     /// `Limits`: own numbers instead of AWS's.

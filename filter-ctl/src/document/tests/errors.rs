@@ -469,3 +469,17 @@ fn strict_tcp_is_true_or_false() {
     let found = errors("policy.yaml", "NetworkInterfaces: [{ StrictTcp: 1 }]");
     assert!(found.contains("[wrong-type] NetworkInterfaces[0].StrictTcp: expected true or false"), "{found}");
 }
+
+#[test]
+fn exemptions_are_one_of_two_for_the_whole_document() {
+    insta::assert_snapshot!(errors("policy.yaml", "Exemptions: all"), @"policy.yaml:1:13 [bad-exemptions] Exemptions: `all` is no choice of what is exempt | ranges or services");
+    insta::assert_snapshot!(errors("policy.yaml", "Exemptions: [services]"), @"policy.yaml:1:13 [wrong-type] Exemptions: expected a string, found a list | a string goes here");
+    insta::assert_snapshot!(errors("policy.yaml", "Exemption: services"), @"policy.yaml:1:1 [unknown-key] Exemption: there is no `Exemption` in a document | did you mean `Exemptions`?");
+    let folder = folder(&[
+        ("a.yaml", "Exemptions: services"),
+        ("b.yaml", "Exemptions: services"),
+        ("c.json", "{ \"Exemptions\": \"ranges\" }"),
+    ]);
+    let errors = load(folder.path(), &Limits::None).expect_err("one says otherwise");
+    insta::assert_snapshot!(lines(errors, folder.path()), @"c.json:1:17 [two-exemptions] Exemptions: another file of the document says otherwise | one choice for the whole document");
+}
