@@ -9,6 +9,10 @@ use super::{
     model::{Acl, Interface, PeerKind, Permission, SecurityGroup, Subnet},
 };
 
+/// VPC peering guide, `vpc-peering-security-groups`; VPC guide, `security-group-rules`.
+const STALE: &str = "stale-reference";
+const STALE_HELP: &str = "the rule is stale: it matches nothing";
+
 /// The objects that decide about an interface.
 pub(super) struct Reached<'d> {
     pub(super) interface: &'d Interface,
@@ -75,6 +79,9 @@ impl Document {
         for group in groups.iter().flatten() {
             let GroupOf::Written(position, group) = group else { continue };
             positions.push(*position);
+            if group.from_rules {
+                continue;
+            }
             let of = group.vpc_id.as_ref().map(|id| id.value.as_str());
             if of != Some(vpc_id) {
                 let of = of.unwrap_or("no VPC");
@@ -197,22 +204,28 @@ impl Document {
         permissions: &[Permission],
         found: &mut Vec<Diagnostic>,
     ) {
-        let Some(vpc_id) = &group.vpc_id else { return };
+        let vpc_id = group.vpc_id.as_ref().map_or("", |id| id.value.as_str());
         for permission in permissions {
             for peer in &permission.peers {
                 let (id, message, help) = match &peer.kind {
                     PeerKind::Cidr(_) => continue,
                     PeerKind::Group(name) => {
-                        if self.index.group(&self.model, name, &vpc_id.value).is_some() {
+                        if let Some(status) = &peer.lost_peering {
+                            let group = name.text();
+                            let message =
+                                format!("the VPC peering over which {group} was reached is {status}");
+                            (STALE, message, STALE_HELP)
+                        } else if self.index.group(&self.model, name, vpc_id).is_some() {
                             continue;
+                        } else {
+                            let message = format!("the document has no security group {}", name.text());
+                            (STALE, message, STALE_HELP)
                         }
-                        let message = format!("the document has no security group {}", name.text());
-                        ("stale-reference", message, "the rule is stale: it matches nothing")
                     }
                     PeerKind::PrefixList(id) => match self.index.prefix_list(&self.model, id) {
                         None => {
                             let message = format!("the document has no prefix list {id}");
-                            ("stale-reference", message, "the rule is stale: it matches nothing")
+                            (STALE, message, STALE_HELP)
                         }
                         Some(known) if known.entries.is_none() => {
                             let message = format!("the document does not tell the entries of {id}");

@@ -5,7 +5,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::{
     Document,
     index::{DEFAULT, GroupOf},
-    model::{PeerKind, Permission},
+    model::{Peer, PeerKind, Permission},
     reach::{Reached, reserved},
 };
 use crate::policy::{
@@ -101,16 +101,16 @@ impl Document {
     /// The rules of one element of `IpPermissions`: one for each peer.
     fn rules(&self, permission: &Permission, vpc_id: &str) -> impl Iterator<Item = GroupRule> {
         permission.peers.iter().map(move |peer| GroupRule {
-            given_id: None,
+            given_id: peer.rule_id.clone(),
             description: peer.description.clone(),
             position: (permission.index, peer.index),
-            ..GroupRule::new(permission.service, self.peer(&peer.kind, vpc_id))
+            ..GroupRule::new(permission.service, self.peer(peer, vpc_id))
         })
     }
 
     /// A rule's peer with its addresses; a stale one has none.
-    fn peer(&self, kind: &PeerKind, vpc_id: &str) -> policy::Peer {
-        match kind {
+    fn peer(&self, peer: &Peer, vpc_id: &str) -> policy::Peer {
+        match &peer.kind {
             PeerKind::Cidr(prefix) => policy::Peer::Cidr(*prefix),
             PeerKind::PrefixList(id) => {
                 policy::Peer::PrefixList { id: id.as_str().into(), entries: self.index.entries(id) }
@@ -122,7 +122,8 @@ impl Document {
                     Some(GroupOf::Default(_)) => DEFAULT_GROUP_ID,
                     None => name.text(),
                 };
-                let members = group.map(|group| self.index.members(group)).unwrap_or_default();
+                let live = group.filter(|_| peer.lost_peering.is_none());
+                let members = live.map(|group| self.index.members(group)).unwrap_or_default();
                 policy::Peer::Group { id: id.into(), members }
             }
         }
