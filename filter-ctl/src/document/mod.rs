@@ -15,6 +15,7 @@ mod flat_rules;
 mod index;
 mod json;
 mod limits;
+mod lint;
 mod model;
 mod reach;
 mod read;

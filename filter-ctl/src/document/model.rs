@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use filter_common::track::IdleTimeouts;
+use filter_common::{Direction, track::IdleTimeouts};
 use ipnet::IpNet;
 use serde::Serialize;
 
@@ -157,11 +157,15 @@ pub(super) enum PeerKind {
 }
 
 impl Peer {
-    /// Its field path within the permission's list.
-    pub(super) fn path(&self, group: &SecurityGroup, list: &str, permission: u32) -> String {
+    /// Its field path.
+    pub(super) fn path(&self, group: &SecurityGroup, direction: Direction, permission: u32) -> String {
         if group.from_rules {
             return format!("SecurityGroupRules[{}]", self.index);
         }
+        let list = match direction {
+            Direction::Ingress => "IpPermissions",
+            Direction::Egress => "IpPermissionsEgress",
+        };
         let kind = match &self.kind {
             PeerKind::Cidr(IpNet::V4(_)) => "IpRanges",
             PeerKind::Cidr(IpNet::V6(_)) => "Ipv6Ranges",

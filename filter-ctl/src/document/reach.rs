@@ -1,5 +1,6 @@
 //! What an interface needs from the rest of the document, and whether it is there and fits.
 
+use filter_common::Direction;
 use ipnet::IpNet;
 
 use super::{
@@ -192,15 +193,14 @@ impl Document {
     /// Reports the references of a group's rules to groups and lists that the document lacks.
     pub(super) fn check_references(&self, group: &SecurityGroup, found: &mut Vec<Diagnostic>) {
         let egress = group.egress.as_deref().unwrap_or_default();
-        for (list, permissions) in [("IpPermissions", &*group.ingress), ("IpPermissionsEgress", egress)] {
-            self.check_permissions(group, list, permissions, found);
-        }
+        self.check_permissions(group, Direction::Ingress, &group.ingress, found);
+        self.check_permissions(group, Direction::Egress, egress, found);
     }
 
     fn check_permissions(
         &self,
         group: &SecurityGroup,
-        list: &str,
+        direction: Direction,
         permissions: &[Permission],
         found: &mut Vec<Diagnostic>,
     ) {
@@ -236,8 +236,9 @@ impl Document {
                         Some(_) => continue,
                     },
                 };
-                let field = peer.path(group, list, permission.index);
-                found.push(self.diagnostic(Severity::Warning, id, peer.at, field, message).help(help));
+                let field = peer.path(group, direction, permission.index);
+                let name = self.rule_name(group, direction, permission, peer);
+                found.push(self.diagnostic(Severity::Warning, id, peer.at, field, message).help(help).rule(name));
             }
         }
     }

@@ -1,11 +1,13 @@
 //! A reached interface into its effective policy: references become addresses, defaults contents.
 
+use filter_common::Direction;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
     Document,
+    diagnostic::RuleName,
     index::{DEFAULT, GroupOf},
-    model::{Peer, PeerKind, Permission},
+    model::{Peer, PeerKind, Permission, SecurityGroup},
     reach::{Reached, reserved},
 };
 use crate::policy::{
@@ -60,7 +62,7 @@ impl Document {
         }
     }
 
-    fn group(&self, group: GroupOf<'_>) -> Group {
+    pub(super) fn group(&self, group: GroupOf<'_>) -> Group {
         match group {
             GroupOf::Written(_, group) => {
                 let vpc_id = group.vpc_id.as_ref().map_or("", |id| id.value.as_str());
@@ -108,6 +110,26 @@ impl Document {
         })
     }
 
+    /// The name of a rule.
+    pub(super) fn rule_name(
+        &self,
+        group: &SecurityGroup,
+        direction: Direction,
+        permission: &Permission,
+        peer: &Peer,
+    ) -> RuleName {
+        let vpc_id = group.vpc_id.as_ref().map_or("", |id| id.value.as_str());
+        let rule = GroupRule {
+            given_id: peer.rule_id.clone(),
+            ..GroupRule::new(permission.service, self.peer(peer, vpc_id))
+        };
+        RuleName::Group {
+            group_id: group.id.clone(),
+            direction: direction.name(),
+            rule_id: policy::rule_id(&group.id, direction, &rule),
+        }
+    }
+
     /// A rule's peer with its addresses; a stale one has none.
     fn peer(&self, peer: &Peer, vpc_id: &str) -> policy::Peer {
         match &peer.kind {
@@ -131,7 +153,7 @@ impl Document {
 }
 
 /// What AWS puts into the default network ACL of a VPC (VPC guide, `default-network-acl`).
-fn default_acl() -> NetworkAcl {
+pub(super) fn default_acl() -> NetworkAcl {
     let allow = |number, prefix| NetworkAclRule { number, allow: true, service: RuleService::All, prefix };
     let rules = vec![allow(100, everywhere_v4()), allow(101, everywhere_v6())];
     NetworkAcl { id: DEFAULT_ACL_ID.to_owned(), ingress: rules.clone(), egress: rules }
