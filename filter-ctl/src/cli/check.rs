@@ -65,7 +65,12 @@ fn deny(level: Level, warnings: &[Diagnostic]) -> Result<(), Failure> {
     };
     let denied: Vec<Diagnostic> =
         warnings.iter().filter(|warning| warning.severity <= least).cloned().collect();
-    if denied.is_empty() { Ok(()) } else { Err(documents::failure(denied)) }
+    if denied.is_empty() {
+        return Ok(());
+    }
+    let told = format!("{} denied by --deny", count(denied.len(), "finding"));
+    let failure = documents::failure(denied);
+    Err(Failure { message: format!("{}\n{told}", failure.message), ..failure })
 }
 
 /// Runs the command.
@@ -109,10 +114,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             );
         }
         Output::Table => {
-            let told = |severity, noun| match read.warnings.iter().filter(|one| one.severity == severity).count() {
-                0 => String::new(),
-                number => format!(", {}", count(number, noun)),
-            };
+            let told =
+                |severity, noun| match read.warnings.iter().filter(|one| one.severity == severity).count() {
+                    0 => String::new(),
+                    number => format!(", {}", count(number, noun)),
+                };
             let warnings = told(Severity::Warning, "warning") + &told(Severity::Note, "note");
             let path = arguments.path.display().to_string();
             let path = text::escaped(&path);

@@ -188,7 +188,7 @@ pub enum Severity {
     Note,
 }
 
-/// The name of a rule.
+/// The name of a rule, or of what it is missing in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum RuleName {
@@ -196,10 +196,10 @@ pub enum RuleName {
     Group {
         /// `sg-…`
         group_id: String,
-        /// `ingress` or `egress`.
-        direction: &'static str,
+        /// `ingress` or `egress`; `None`: the finding is about the group.
+        direction: Option<&'static str>,
         /// `sgr-…`, see [`crate::policy::Group::rule_id`].
-        rule_id: String,
+        rule_id: Option<String>,
     },
     /// A network ACL's.
     NetworkAcl {
@@ -207,8 +207,8 @@ pub enum RuleName {
         network_acl_id: String,
         /// `ingress` or `egress`.
         direction: &'static str,
-        /// `RuleNumber`
-        rule_number: u16,
+        /// `RuleNumber`; `None`: a rule is missing in this direction.
+        rule_number: Option<u16>,
     },
 }
 

@@ -55,13 +55,7 @@ pub(super) fn join(model: &mut Model, found: &mut Vec<Diagnostic>) {
             found.push(
                 model
                     .sources
-                    .diagnostic(
-                        Severity::Warning,
-                        "unmatched-rule",
-                        rule.place.at,
-                        &rule.place.path,
-                        message,
-                    )
+                    .diagnostic(Severity::Warning, "unmatched-rule", rule.place.at, &rule.place.path, message)
                     .help("save the output of describe-security-groups again, or write the rule there"),
             );
         }

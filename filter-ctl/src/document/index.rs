@@ -197,7 +197,9 @@ impl Index {
     ) -> Option<GroupOf<'d>> {
         let position = match name {
             GroupName::Id(id) => self.groups.get(id),
-            GroupName::Name(name) if name.eq_ignore_ascii_case(DEFAULT) => return Some(self.default_group(model, vpc_id)),
+            GroupName::Name(name) if name.eq_ignore_ascii_case(DEFAULT) => {
+                return Some(self.default_group(model, vpc_id));
+            }
             GroupName::Name(name) => self.group_names.get(&(vpc_id.to_owned(), name.to_lowercase())),
         };
         position.map(|position| GroupOf::Written(*position, &model.groups[*position]))

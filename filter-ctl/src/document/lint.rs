@@ -44,7 +44,8 @@ impl Document {
             self.model.acls.iter().enumerate().map(|(position, acl)| (acl.id.as_str(), position)).collect();
         let mut subnets = HashMap::new();
         for subnet in &self.model.subnets {
-            let acl = self.index.acl(&self.model, subnet).and_then(|acl| acl_of.get(acl.id.as_str()).copied());
+            let acl =
+                self.index.acl(&self.model, subnet).and_then(|acl| acl_of.get(acl.id.as_str()).copied());
             subnets.insert(subnet.id.as_str(), subject.subnets.len());
             subject.subnets.push(Subnet {
                 id: subnet.id.clone(),
@@ -77,12 +78,14 @@ impl Document {
     fn found(&self, subject: &Subject, finding: Finding) -> Option<Diagnostic> {
         let (at, field, rule) = match finding.about {
             About::Group(position) => {
-                let place = &self.model.groups.get(position)?.place;
-                (place.at, place.path.clone(), None)
+                let group = self.model.groups.get(position)?;
+                let name = RuleName::Group { group_id: group.id.clone(), direction: None, rule_id: None };
+                (group.place.at, group.place.path.clone(), name)
             }
-            About::Acl(position) => {
-                let place = &self.model.acls.get(position)?.place;
-                (place.at, place.path.clone(), None)
+            About::Acl(position, direction) => {
+                let acl = self.model.acls.get(position)?;
+                let name = acl_rule(&acl.id, direction, None);
+                (acl.place.at, acl.place.path.clone(), name)
             }
             About::GroupRule(position, direction, number) => {
                 let group = self.model.groups.get(position)?;
@@ -91,7 +94,7 @@ impl Document {
                     return None;
                 }
                 let name = self.rule_name(group, direction, permission, peer);
-                (peer.at, peer.path(group, direction, permission.index), Some(name))
+                (peer.at, peer.path(group, direction, permission.index), name)
             }
             About::AclRule(position, direction, number) => {
                 let acl = self.model.acls.get(position)?;
@@ -101,19 +104,18 @@ impl Document {
                 };
                 let rule_number = rules.get(number)?.number;
                 let place = acl.places.get(&(direction == Direction::Egress, rule_number))?;
-                let network_acl_id = acl.id.clone();
-                let name = RuleName::NetworkAcl { network_acl_id, direction: direction.name(), rule_number };
-                (place.at, place.path.clone(), Some(name))
+                let name = acl_rule(&acl.id, direction, Some(rule_number));
+                (place.at, place.path.clone(), name)
             }
         };
         let diagnostic =
             self.model.sources.diagnostic(finding.severity, finding.id, at, field, finding.message);
-        let diagnostic = diagnostic.help(finding.help);
-        Some(match rule {
-            Some(rule) => diagnostic.rule(rule),
-            None => diagnostic,
-        })
+        Some(diagnostic.help(finding.help).rule(rule))
     }
+}
+
+fn acl_rule(id: &str, direction: Direction, rule_number: Option<u16>) -> RuleName {
+    RuleName::NetworkAcl { network_acl_id: id.to_owned(), direction: direction.name(), rule_number }
 }
 
 /// A rule of a group as it is written, by its position in [`crate::policy::Group`].

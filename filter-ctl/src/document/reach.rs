@@ -238,7 +238,9 @@ impl Document {
                 };
                 let field = peer.path(group, direction, permission.index);
                 let name = self.rule_name(group, direction, permission, peer);
-                found.push(self.diagnostic(Severity::Warning, id, peer.at, field, message).help(help).rule(name));
+                found.push(
+                    self.diagnostic(Severity::Warning, id, peer.at, field, message).help(help).rule(name),
+                );
             }
         }
     }

@@ -98,8 +98,7 @@ pub(super) fn source(path: &Path) -> Result<Arc<Source>, Box<Diagnostic>> {
         let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
         let source = Source::new(name.clone(), text);
         let span = Span::new(place, place + 1);
-        Diagnostic::new(Severity::Error, "not-utf8", &source, span, "", "this is not UTF-8")
-            .help(help)
+        Diagnostic::new(Severity::Error, "not-utf8", &source, span, "", "this is not UTF-8").help(help)
     })?;
     let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
     if text.trim().is_empty() {

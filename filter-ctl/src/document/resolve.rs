@@ -125,8 +125,8 @@ impl Document {
         };
         RuleName::Group {
             group_id: group.id.clone(),
-            direction: direction.name(),
-            rule_id: policy::rule_id(&group.id, direction, &rule),
+            direction: Some(direction.name()),
+            rule_id: Some(policy::rule_id(&group.id, direction, &rule)),
         }
     }
 

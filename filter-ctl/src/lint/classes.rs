@@ -31,8 +31,9 @@ pub(super) struct Allowed {
     pub(super) all: Services,
     /// Without what rules for ephemeral ports allow, which are meant for answers.
     pub(super) meant: Services,
-    /// Ports that a rule denies by number, on purpose, and no rule before allows.
-    pub(super) denied_ports: Services,
+    /// What a rule denies on purpose: single ports, or certain addresses. (A rule that denies
+    /// everything else comes to no more than having no rule for it.)
+    pub(super) denied: Services,
 }
 
 /// The classes of one family of a network ACL, by their prefixes.
@@ -44,7 +45,7 @@ pub(super) struct Classes {
 /// The first port that is ephemeral for any client, and one that is for all of them.
 const EPHEMERAL: (u16, u16) = (1024, 60_999);
 
-/// Ports that a rule denies by number, and not because it is for answers: at most as many.
+/// So few ports are denied because of what they are.
 const FEW: u16 = 1024;
 
 /// Whether a rule's ports are such as clients choose, so that it is meant for answers.
@@ -108,7 +109,8 @@ impl Classes {
         if self.prefixes.covers_in_parts(block, &anything()) {
             return None;
         }
-        let around = (0..=block.prefix_len()).rev().filter_map(|length| IpNet::new(block.addr(), length).ok());
+        let around =
+            (0..=block.prefix_len()).rev().filter_map(|length| IpNet::new(block.addr(), length).ok());
         around.map(|around| around.trunc()).find_map(|around| self.by_prefix.get(&around))
     }
 
@@ -137,10 +139,12 @@ fn allowed(rules: &[&NetworkAclRule]) -> Allowed {
             if !is_for_answers(rule.service) {
                 allowed.meant.add(&new);
             }
-        } else if let RuleService::Tcp(first, last) | RuleService::Udp(first, last) = rule.service
-            && last - first < FEW
-        {
-            allowed.denied_ports.add(&new);
+        } else {
+            let few = matches!(rule.service,
+                RuleService::Tcp(first, last) | RuleService::Udp(first, last) if last - first < FEW);
+            if few || rule.prefix.prefix_len() > 0 {
+                allowed.denied.add(&new);
+            }
         }
         decided.add(&new);
     }

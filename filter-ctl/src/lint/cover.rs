@@ -159,7 +159,10 @@ mod tests {
         let v6 = cover(&[("::/1", all), ("8000::/1", all)]);
         assert!(v6.covers(prefix("::/0"), &udp));
         assert!(!v6.covers(prefix("0.0.0.0/0"), &udp), "families are apart");
-        let ports = cover(&[("0.0.0.0/0", RuleService::Tcp(0, 1023)), ("10.0.0.0/8", RuleService::Tcp(1024, u16::MAX))]);
+        let ports = cover(&[
+            ("0.0.0.0/0", RuleService::Tcp(0, 1023)),
+            ("10.0.0.0/8", RuleService::Tcp(1024, u16::MAX)),
+        ]);
         assert!(ports.covers(prefix("10.1.0.0/16"), &Services::of(tcp)));
         assert!(!ports.covers(prefix("11.1.0.0/16"), &Services::of(tcp)));
         assert_eq!(ports.coverers(prefix("10.1.0.0/16"), &Services::of(RuleService::Tcp(22, 22))), [0]);

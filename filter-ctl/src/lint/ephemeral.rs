@@ -6,7 +6,8 @@
 //!
 //! For every rule of every group of an interface, every class of addresses of its subnet's ACL
 //! ([`super::classes`]) is asked: does the ACL let some request of the rule pass? Then each client's
-//! range must pass the other way, but for ports that a rule denies by number, as AWS advises.
+//! range must pass the other way, but for what a rule denies on purpose: single ports (as AWS advises), or
+//! certain addresses.
 //! Addresses of the own subnet and link-local ones do not meet the ACL. A rule of the ACL for ephemeral ports does not count as
 //! admitting requests, unless the group's rule is for a port of its own: it is there for answers.
 //!
@@ -50,7 +51,8 @@ pub(super) fn lint(subject: &Subject) -> Vec<Finding> {
                     for &block in rule.peer.prefixes() {
                         let v6 = block.addr().is_ipv6();
                         let classes = classes.entry((subnet.acl, v6)).or_insert_with(|| {
-                            Some(Classes::new(&subject.acls[subnet.acl], everywhere(v6))).filter(fail_somewhere)
+                            Some(Classes::new(&subject.acls[subnet.acl], everywhere(v6)))
+                                .filter(fail_somewhere)
                         });
                         let Some(classes) = classes else { continue };
                         for protocol in [TCP, UDP] {
@@ -116,7 +118,7 @@ fn fails(allowed: &Allowed, protocol: u8, range: usize) -> bool {
     let (first, last, _) = RANGES[range];
     let range = ports(protocol, first, last);
     let refused = range.without(&allowed.all);
-    !refused.is_empty() && !allowed.denied_ports.contains(&refused)
+    !refused.is_empty() && !allowed.denied.contains(&refused)
 }
 
 fn forgotten(
@@ -134,9 +136,11 @@ fn forgotten(
     if services.is_empty() {
         return None;
     }
-    let any_port = matches!(service, RuleService::All) || is_for_answers(service) || {
-        matches!(service, RuleService::Tcp(first, last) | RuleService::Udp(first, last) if first <= 1024 && last >= 61_000)
-    };
+    let any_port = matches!(service, RuleService::All)
+        || is_for_answers(service)
+        || {
+            matches!(service, RuleService::Tcp(first, last) | RuleService::Udp(first, last) if first <= 1024 && last >= 61_000)
+        };
     let mut forgotten = Forgotten::default();
     for (addresses, class) in classes.of(block) {
         if is_not_asked(addresses, subnet) {
@@ -198,7 +202,7 @@ fn finding(
     Finding {
         id: "forgotten-ephemeral-ports",
         severity: if forgotten.ranges.contains(&0) && meant { Severity::Warning } else { Severity::Note },
-        about: About::Acl(position),
+        about: About::Acl(position, direction.reverse()),
         message,
         help: "network ACLs keep no state: allow the clients' ephemeral ports the other way; 1024-65535 fits all clients",
     }

@@ -86,7 +86,10 @@ pub(super) fn lint(subject: &Subject) -> Vec<Finding> {
                 id: "open-to-world",
                 severity: Severity::Warning,
                 about: About::GroupRule(position, Direction::Ingress, number),
-                message: format!("ingress rule {} {} of {} opens {what} to {from}", rule.service, rule.peer, group.id),
+                message: format!(
+                    "ingress rule {} {} of {} opens {what} to {from}",
+                    rule.service, rule.peer, group.id
+                ),
                 help: "name the addresses that need it, or a group or prefix list of them",
             });
         }

@@ -70,8 +70,8 @@ pub enum About {
     Group(usize),
     /// A rule of one, by its position in its direction.
     GroupRule(usize, Direction, usize),
-    /// A network ACL.
-    Acl(usize),
+    /// A direction of a network ACL, in which a rule is missing.
+    Acl(usize, Direction),
     /// A rule of one.
     AclRule(usize, Direction, usize),
 }

@@ -35,8 +35,11 @@ pub(super) fn lint(subject: &Subject) -> Vec<Finding> {
                 found.push(Finding {
                     id: "path-mtu-discovery",
                     severity: Severity::Note,
-                    about: About::Acl(position),
-                    message: format!("{} lets tcp pass with {everywhere}, but refuses {told} inbound", acl.id),
+                    about: About::Acl(position, Direction::Ingress),
+                    message: format!(
+                        "{} lets tcp pass with {everywhere}, but refuses {told} inbound",
+                        acl.id
+                    ),
                     help: "connections over a path with a smaller MTU hang; allow that message in",
                 });
             }

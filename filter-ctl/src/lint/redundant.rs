@@ -189,7 +189,11 @@ fn duplicates(
         for &group in set {
             for (number, one) in ready[group].iter().enumerate() {
                 let earlier = *first.entry(one.identity()).or_insert(group);
-                if earlier == group || one.prefixes.is_empty() || !told.insert((group, number)) {
+                // AWS puts "everything outbound" into every new group.
+                let default = direction == Direction::Egress
+                    && one.rule.service == RuleService::All
+                    && one.rule.peer.is_any_address();
+                if earlier == group || one.prefixes.is_empty() || !told.insert((group, number)) || default {
                     continue;
                 }
                 let message = format!(

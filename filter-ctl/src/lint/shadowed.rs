@@ -38,7 +38,8 @@ fn lint_direction(position: usize, acl: &NetworkAcl, direction: Direction, found
                 Some(first) => rules[*first].allow != rule.allow,
                 // By several together: it is harmless only if none of them decides otherwise.
                 None => rules[..number].iter().any(|earlier| {
-                    let nested = earlier.prefix.contains(&rule.prefix) || rule.prefix.contains(&earlier.prefix);
+                    let nested =
+                        earlier.prefix.contains(&rule.prefix) || rule.prefix.contains(&earlier.prefix);
                     let both = Services::of(earlier.service).and(&services);
                     earlier.allow != rule.allow && nested && !both.is_empty()
                 }),

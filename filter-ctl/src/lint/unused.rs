@@ -31,7 +31,10 @@ pub(super) fn lint(subject: &Subject) -> Vec<Finding> {
                 id: "unused-group",
                 severity: Severity::Note,
                 about: About::Group(position),
-                message: format!("no network interface is in {}, and no other group's rule names it", group.id),
+                message: format!(
+                    "no network interface is in {}, and no other group's rule names it",
+                    group.id
+                ),
                 help: "delete it, unless something outside of this document uses it",
             });
         }

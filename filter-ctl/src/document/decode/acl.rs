@@ -13,7 +13,8 @@ use crate::{
     policy::{NetworkAclRule, RuleService},
 };
 
-pub(super) const FIELDS: &[&str] = &["NetworkAclId", "VpcId", "OwnerId", "IsDefault", "Entries", "Associations", "Tags"];
+pub(super) const FIELDS: &[&str] =
+    &["NetworkAclId", "VpcId", "OwnerId", "IsDefault", "Entries", "Associations", "Tags"];
 
 /// The last number that a rule may have; 32767 and 32768 are the catch-all denies `*` of
 /// IPv4 and IPv6 (VPC guide, `nacl-rules`).

@@ -54,8 +54,7 @@ impl Decoder<'_> {
 
     fn flat_peer(&mut self, object: &Object<'_>, index: usize) -> Option<Peer> {
         let description = self.description(object);
-        let given: Vec<&str> =
-            PEERS.into_iter().filter(|name| self.scalar(object, name).is_some()).collect();
+        let given: Vec<&str> = PEERS.into_iter().filter(|name| self.scalar(object, name).is_some()).collect();
         match given.as_slice() {
             [] => {
                 self.missing(object, "CidrIpv4", "CidrIpv4, CidrIpv6, PrefixListId or ReferencedGroupInfo");

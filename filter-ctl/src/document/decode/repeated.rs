@@ -45,7 +45,13 @@ impl Decoder<'_> {
     }
 
     /// Where the same was told before.
-    fn told_before(&mut self, object: &Object<'_>, key: &'static str, id: &str, fields: &[&str]) -> Option<At> {
+    fn told_before(
+        &mut self,
+        object: &Object<'_>,
+        key: &'static str,
+        id: &str,
+        fields: &[&str],
+    ) -> Option<At> {
         let (Value::Text(text) | Value::Number(text)) = &object.field(id)?.value.value else { return None };
         let mut hasher = DefaultHasher::new();
         hash_fields(object.fields, &mut hasher, |name| fields.contains(&name));
@@ -62,10 +68,8 @@ impl Decoder<'_> {
 
 /// Hashes fields in the order of their names; a null is as good as no field.
 fn hash_fields(fields: &[Field<'_>], hasher: &mut DefaultHasher, counts: impl Fn(&str) -> bool) {
-    let mut fields: Vec<_> = fields
-        .iter()
-        .filter(|field| field.value.value != Value::Null && counts(&field.name))
-        .collect();
+    let mut fields: Vec<_> =
+        fields.iter().filter(|field| field.value.value != Value::Null && counts(&field.name)).collect();
     fields.sort_by(|a, b| a.name.cmp(&b.name));
     fields.len().hash(hasher);
     for field in fields {

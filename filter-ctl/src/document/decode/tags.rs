@@ -36,6 +36,7 @@ impl Decoder<'_> {
             };
             let reserved = key.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case("aws:"));
             own += usize::from(!reserved);
+            let fresh = keys.insert(key.to_owned());
             let wrong = if key.is_empty() {
                 Some("a tag's key must not be empty".to_owned())
             } else if key.chars().count() > KEY {
@@ -44,7 +45,7 @@ impl Decoder<'_> {
                 Some(format!("a tag's value has at most {VALUE} characters"))
             } else if reserved && !described {
                 Some(format!("`{key}`: keys that begin with `aws:` are reserved"))
-            } else if !keys.insert(key.to_owned()) {
+            } else if !fresh {
                 Some(format!("there is a tag `{key}` above"))
             } else {
                 None

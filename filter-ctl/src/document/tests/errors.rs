@@ -340,7 +340,7 @@ fn own_limits_come_from_a_file() {
     };
     assert_eq!((numbers.rules_per_group, numbers.groups_per_interface), (1000, 5));
     let errors = Limits::from_argument(&file("wrong.yaml")).expect_err("there is no such field");
-    insta::assert_snapshot!(lines(errors, folder.path()), @r#"wrong.yaml:1:1 [unknown-field] RulesPerGroup: there is no field `RulesPerGroup` here | the fields are RulesPerSecurityGroup, SecurityGroupsPerInterface, RulesTimesSecurityGroups, RulesPerNetworkAcl"#);
+    insta::assert_snapshot!(lines(errors, folder.path()), @r#"wrong.yaml:1:1 [unknown-field] RulesPerGroup: there is no field `RulesPerGroup` here | the fields are RulesPerSecurityGroup, SecurityGroupsPerInterface, RulesTimesSecurityGroups, RulesPerNetworkAcl, EntriesPerPrefixList"#);
     let errors = Limits::from_argument("awz").expect_err("there is no such file");
     insta::assert_snapshot!(lines(errors, folder.path()), @r#"awz [missing-file] awz: there is no such file or folder | --limits takes none, aws, or a file"#);
 }
