@@ -1,7 +1,7 @@
 //! The control plane of `filter`: documents, the compiler, the datapath's loader, flow logs.
 //!
-//! Dependencies point one way: [`document`] reads files and yields a [`policy`]; [`compile`] turns
-//! it into tables; only [`datapath`] touches the kernel; [`flowlog`] reads what it counts; [`cli`]
+//! Dependencies point one way: [`document`] reads files and yields a [`policy`]; [`lint`] looks at
+//! what is probably not meant, [`compile`] turns it into tables; only [`datapath`] touches the kernel; [`flowlog`] reads what it counts; [`cli`]
 //! is the outermost ring. [`mod@reference`] says slowly and plainly what the tables must say.
 
 pub mod cli;
@@ -10,6 +10,7 @@ pub mod compile;
 pub mod datapath;
 pub mod document;
 pub mod flowlog;
+pub mod lint;
 pub mod policy;
 pub mod reference;
 pub mod state;

@@ -7,6 +7,8 @@
 mod rule_id;
 mod text;
 
+pub use rule_id::rule_id;
+
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
     sync::Arc,

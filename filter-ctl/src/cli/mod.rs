@@ -54,7 +54,7 @@ Exit codes:
   0  done
   1  the kernel or the system failed
   2  the command line is wrong
-  3  the document has errors; nothing was changed
+  3  the document has errors, or what `check --deny` denies; nothing was changed
   4  a device, interface or attachment is missing
   5  refused because of what is there: attached already, a foreign XDP program, another command at work
   6  no permission, no bpffs, no kernel programs in this binary, or a kernel that is too old

@@ -1,5 +1,6 @@
 //! What an interface needs from the rest of the document, and whether it is there and fits.
 
+use filter_common::Direction;
 use ipnet::IpNet;
 
 use super::{
@@ -10,6 +11,10 @@ use super::{
     model::{Acl, Interface, PeerKind, Permission, SecurityGroup, Subnet},
 };
 use crate::policy::Exemptions;
+
+/// VPC peering guide, `vpc-peering-security-groups`; VPC guide, `security-group-rules`.
+const STALE: &str = "stale-reference";
+const STALE_HELP: &str = "the rule is stale: it matches nothing";
 
 /// The objects that decide about an interface.
 pub(super) struct Reached<'d> {
@@ -78,6 +83,9 @@ impl Document {
         for group in groups.iter().flatten() {
             let GroupOf::Written(position, group) = group else { continue };
             positions.push(*position);
+            if group.from_rules {
+                continue;
+            }
             let of = group.vpc_id.as_ref().map(|id| id.value.as_str());
             if of != Some(vpc_id) {
                 let of = of.unwrap_or("no VPC");
@@ -209,34 +217,39 @@ impl Document {
     /// Reports the references of a group's rules to groups and lists that the document lacks.
     pub(super) fn check_references(&self, group: &SecurityGroup, found: &mut Vec<Diagnostic>) {
         let egress = group.egress.as_deref().unwrap_or_default();
-        for (list, permissions) in [("IpPermissions", &*group.ingress), ("IpPermissionsEgress", egress)] {
-            self.check_permissions(group, list, permissions, found);
-        }
+        self.check_permissions(group, Direction::Ingress, &group.ingress, found);
+        self.check_permissions(group, Direction::Egress, egress, found);
     }
 
     fn check_permissions(
         &self,
         group: &SecurityGroup,
-        list: &str,
+        direction: Direction,
         permissions: &[Permission],
         found: &mut Vec<Diagnostic>,
     ) {
-        let Some(vpc_id) = &group.vpc_id else { return };
+        let vpc_id = group.vpc_id.as_ref().map_or("", |id| id.value.as_str());
         for permission in permissions {
             for peer in &permission.peers {
                 let (id, message, help) = match &peer.kind {
                     PeerKind::Cidr(_) => continue,
                     PeerKind::Group(name) => {
-                        if self.index.group(&self.model, name, &vpc_id.value).is_some() {
+                        if let Some(status) = &peer.lost_peering {
+                            let group = name.text();
+                            let message =
+                                format!("the VPC peering over which {group} was reached is {status}");
+                            (STALE, message, STALE_HELP)
+                        } else if self.index.group(&self.model, name, vpc_id).is_some() {
                             continue;
+                        } else {
+                            let message = format!("the document has no security group {}", name.text());
+                            (STALE, message, STALE_HELP)
                         }
-                        let message = format!("the document has no security group {}", name.text());
-                        ("stale-reference", message, "the rule is stale: it matches nothing")
                     }
                     PeerKind::PrefixList(id) => match self.index.prefix_list(&self.model, id) {
                         None => {
                             let message = format!("the document has no prefix list {id}");
-                            ("stale-reference", message, "the rule is stale: it matches nothing")
+                            (STALE, message, STALE_HELP)
                         }
                         Some(known) if known.entries.is_none() => {
                             let message = format!("the document does not tell the entries of {id}");
@@ -247,8 +260,11 @@ impl Document {
                         Some(_) => continue,
                     },
                 };
-                let field = peer.path(group, list, permission.index);
-                found.push(self.diagnostic(Severity::Warning, id, peer.at, field, message).help(help));
+                let field = peer.path(group, direction, permission.index);
+                let name = self.rule_name(group, direction, permission, peer);
+                found.push(
+                    self.diagnostic(Severity::Warning, id, peer.at, field, message).help(help).rule(name),
+                );
             }
         }
     }

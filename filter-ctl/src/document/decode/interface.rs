@@ -15,7 +15,7 @@ use crate::document::{
 };
 
 /// The fields that are read, and those of AWS that only look like a misspelling of one.
-const FIELDS: &[&str] = &[
+pub(super) const FIELDS: &[&str] = &[
     "NetworkInterfaceId",
     "SubnetId",
     "VpcId",
@@ -69,10 +69,7 @@ impl Decoder<'_> {
         let requester_managed = self.boolean(object, "RequesterManaged").unwrap_or(false);
         let timeouts = self.timeouts(object);
         let strict_tcp = self.boolean(object, "StrictTcp").unwrap_or(false);
-        let mut tags = Vec::new();
-        self.objects(object, "TagSet", |decoder, object, _| {
-            tags.extend(decoder.owned(object, "Key").zip(decoder.owned(object, "Value")));
-        });
+        let tags = self.tags(object, "TagSet");
         let Addresses { primary_v4, primary_v6, own } = addresses;
         self.model.interfaces.push(Interface {
             place,

@@ -293,14 +293,14 @@ ManagedPrefixLists:
 Entries: []
 "#;
     insta::assert_snapshot!(errors("policy.yaml", text), @r#"
-policy.yaml:3:59 [duplicate-id] Subnets[1]: subnet-1 is given twice | an object stands in one file only
+policy.yaml:3:59 [duplicate-id] Subnets[1]: subnet-1 is given twice, with different contents | the other one stands in policy.yaml:3; an object stands in one file only
 policy.yaml:6:33 [duplicate-group-name] SecurityGroups[1].GroupName: vpc-1 already has a group of this name, sg-1 | names are unique in a VPC; upper and lower case are the same
 policy.yaml:7:33 [bad-group-name] SecurityGroups[2].GroupName: this name is reserved: the default group of a VPC is `default` | 1 to 255 of a-z A-Z 0-9 ._-:/()#,@[]+=&;{}!$*
 policy.yaml:10:5 [duplicate-default-acl] NetworkAcls[1].IsDefault: vpc-1 has a default network ACL already, acl-1
 policy.yaml:10:72 [duplicate-association] NetworkAcls[1].Associations: subnet-1 is associated with acl-1 already | a subnet has one network ACL
 policy.yaml:10:96 [foreign-association] NetworkAcls[1].Associations[0].NetworkAclId: this association is one of acl-3, but stands in acl-2
 policy.yaml:12:66 [prefix-list-family] ManagedPrefixLists[0].Entries: 2001:db8::/32 does not belong into pl-1, an IPv4 list
-policy.yaml:13:5 [duplicate-id] ManagedPrefixLists[1]: pl-1 is given twice | an object stands in one file only
+policy.yaml:13:5 [duplicate-id] ManagedPrefixLists[1]: pl-1 is given twice, with different contents | the other one stands in policy.yaml:12; an object stands in one file only
 policy.yaml:14:1 [entries-without-list] Entries: these entries do not say of which prefix list they are | name the file after the list, as in pl-0123456789abcdef0.json
 "#);
 }
@@ -340,7 +340,7 @@ fn own_limits_come_from_a_file() {
     };
     assert_eq!((numbers.rules_per_group, numbers.groups_per_interface), (1000, 5));
     let errors = Limits::from_argument(&file("wrong.yaml")).expect_err("there is no such field");
-    insta::assert_snapshot!(lines(errors, folder.path()), @r#"wrong.yaml:1:1 [unknown-field] RulesPerGroup: there is no field `RulesPerGroup` here | the fields are RulesPerSecurityGroup, SecurityGroupsPerInterface, RulesTimesSecurityGroups, RulesPerNetworkAcl"#);
+    insta::assert_snapshot!(lines(errors, folder.path()), @r#"wrong.yaml:1:1 [unknown-field] RulesPerGroup: there is no field `RulesPerGroup` here | the fields are RulesPerSecurityGroup, SecurityGroupsPerInterface, RulesTimesSecurityGroups, RulesPerNetworkAcl, EntriesPerPrefixList"#);
     let errors = Limits::from_argument("awz").expect_err("there is no such file");
     insta::assert_snapshot!(lines(errors, folder.path()), @r#"awz [missing-file] awz: there is no such file or folder | --limits takes none, aws, or a file"#);
 }
@@ -375,7 +375,8 @@ backward-ports
     "field": "SecurityGroups[0].IpPermissions[0].FromPort",
     "message": "the port range runs backwards",
     "expected": "FromPort must not exceed ToPort (80)",
-    "help": "for ports 80 to 8080 write FromPort: 80, ToPort: 8080"
+    "help": "for ports 80 to 8080 write FromPort: 80, ToPort: 8080",
+    "rule": null
   }
 ]
 "#);

@@ -1,5 +1,7 @@
 //! Tests of whole documents.
 
+mod account;
+mod aws;
 mod errors;
 mod examples;
 mod rules;
@@ -8,7 +10,7 @@ use std::{fs, path::Path};
 
 use tempfile::TempDir;
 
-use super::{Diagnostic, Document, Limits, Loaded, load};
+use super::{Diagnostic, Document, Limits, Loaded, Severity, load};
 
 /// A folder with files.
 fn folder(files: &[(&str, &str)]) -> TempDir {
