@@ -19,6 +19,8 @@ mod tests;
 
 use std::{fmt, net::Ipv6Addr};
 
+pub(crate) use addresses::{Prefix, Range, ranges as cut};
+pub(crate) use effects::{has_meaning, spans};
 use filter_common::{
     abi::CONNECTIONS,
     policy::{HEADER_WORDS, PolicyHeader, TIERS, Words, flags},

@@ -1,0 +1,1 @@
+//! Explanations against the rules, and against what people read.
