@@ -118,7 +118,9 @@ fn icmp(text: &str) -> Result<(u8, u8), String> {
 /// rejected is an answer, not an error.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (explanation, warnings) = match (arguments, asked(arguments)) {
-        (Arguments { packets: Some(packets), path: Some(path), .. }, _) => return batch(arguments, path, packets),
+        (Arguments { packets: Some(packets), path: Some(path), .. }, _) => {
+            return batch(arguments, path, packets);
+        }
         (Arguments { device: Some(device), .. }, Some(asked)) => {
             (live::explain(arguments, device, &asked)?, Vec::new())
         }
@@ -152,7 +154,11 @@ fn asked(arguments: &Arguments) -> Option<Asked> {
     })
 }
 
-fn explain(arguments: &Arguments, path: &Path, asked: &Asked) -> Result<(Explanation, Vec<Diagnostic>), Failure> {
+fn explain(
+    arguments: &Arguments,
+    path: &Path,
+    asked: &Asked,
+) -> Result<(Explanation, Vec<Diagnostic>), Failure> {
     let mut read = documents::read(path, &arguments.limits)?;
     let local = match asked.direction {
         Direction::Ingress => asked.destination.address,
@@ -177,9 +183,19 @@ fn not_selected(read: &Document, wanted: Option<&str>, error: &str) -> Failure {
     let ids = read.document.interface_ids();
     let message = match (wanted, &ids[..]) {
         (Some(_), _) | (None, []) => error.to_owned(),
-        (None, _) => format!("the document has {} network interfaces: name one with --interface-id ({})", ids.len(), some(&ids)),
+        (None, _) => format!(
+            "the document has {} network interfaces: name one with --interface-id ({})",
+            ids.len(),
+            some(&ids)
+        ),
     };
     Failure::new(Exit::NotFound, text::shown(&message))
+}
+
+/// A document's first error, without its picture.
+fn in_a_line(id: &str, failure: &Failure) -> String {
+    let first = failure.details.as_ref().and_then(|details| details[0]["message"].as_str());
+    format!("{id} has no valid policy: {}", first.unwrap_or(&failure.message))
 }
 
 /// The first of some ids.
@@ -204,9 +220,8 @@ fn batch(arguments: &Arguments, path: &Path, packets: &Path) -> Result<(), Failu
     let input: Box<dyn Read> = if packets == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
-        let unreadable = |error| {
-            Failure::new(Exit::Usage, text::shown(&format!("{}: {error}", packets.display())))
-        };
+        let unreadable =
+            |error| Failure::new(Exit::Usage, text::shown(&format!("{}: {error}", packets.display())));
         Box::new(File::open(packets).map_err(unreadable)?)
     };
     // What is wrong with the one interface that lines are about by default is no matter of lines.
@@ -214,7 +229,10 @@ fn batch(arguments: &Arguments, path: &Path, packets: &Path) -> Result<(), Failu
         read.policy(id, None)?;
     }
     read.tell_warnings(Output::Table);
-    let mut find = |id: &str| read.policy(id, None).map_err(|failure| failure.message);
+    let mut find = |id: &str| {
+        read.document.select(Some(id), &[]).map_err(|error| format!("interface_id: {error}"))?;
+        read.policy(id, None).map_err(|failure| in_a_line(id, &failure))
+    };
     let mut batch = Batch::new(&mut find, default);
     let out = io::BufWriter::with_capacity(64 << 10, io::stdout().lock());
     match output::refusal(batch.run(input, out)) {

@@ -15,7 +15,7 @@ mod effects;
 mod runs;
 mod services;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{fmt, net::Ipv6Addr};
 

@@ -182,7 +182,8 @@ impl Target {
         if reason == Reason::NetworkAcl {
             let acl = &self.acl[direction];
             acl.index.matches(remote, service, found);
-            let number = found.first().map_or(acl_star(remote.is_ipv4()), |rule| acl.names[*rule as usize].into());
+            let number =
+                found.first().map_or(acl_star(remote.is_ipv4()), |rule| acl.names[*rule as usize].into());
             write!(out, "{number}")?;
         }
         found.clear();
@@ -206,7 +207,8 @@ impl Target {
 
 /// The groups' rules of a direction, in the document's order.
 fn groups(policy: &EffectivePolicy, direction: Direction, of: fn(&Group) -> &[GroupRule]) -> Named<String> {
-    let rules = || policy.groups.iter().flat_map(move |group| of(group).iter().map(move |rule| (group, rule)));
+    let rules =
+        || policy.groups.iter().flat_map(move |group| of(group).iter().map(move |rule| (group, rule)));
     let names = rules()
         .map(|(group, rule)| {
             serde_json::json!({ "group_id": group.id, "rule_id": group.rule_id(direction, rule) }).to_string()
@@ -282,7 +284,7 @@ impl<'a> Batch<'a> {
     /// Answers one line; the inner error is about the line.
     fn answer(&mut self, line: &[u8], out: &mut impl Write) -> io::Result<Result<(), String>> {
         let Self { find, default, targets, found } = self;
-        let question = serde_json::from_slice::<Line<'_>>(line).map_err(|error| told(&error)).and_then(|line| {
+        let question = read(line).and_then(|line| {
             let asked = line.asked()?;
             let named = line.interface_id.as_ref().map(|Text(id)| &**id);
             let id = named.or(default.as_deref()).ok_or(NO_INTERFACE)?;
@@ -299,6 +301,16 @@ impl<'a> Batch<'a> {
             Ok((target, question)) => target.answer(&question, found, out).map(Ok),
             Err(error) => Ok(Err(error)),
         }
+    }
+}
+
+/// Reads a line's object.
+fn read(line: &[u8]) -> Result<Line<'_>, String> {
+    match line.trim_ascii_start() {
+        [] => Err("empty".to_owned()),
+        // An array would do for the parser, too.
+        [b'{', ..] => serde_json::from_slice(line).map_err(|error| told(&error)),
+        _ => Err("not a JSON object".to_owned()),
     }
 }
 

@@ -84,7 +84,9 @@ mod tests {
 
     #[test]
     fn what_is_none_says_what_was_expected() {
-        for text in ["", "here", "192.0.2", "192.0.2.256:1", "[192.0.2.1]:80", "[::1", "[::1]80", "fe80::1%eth0"] {
+        for text in
+            ["", "here", "192.0.2", "192.0.2.256:1", "[192.0.2.1]:80", "[::1", "[::1]80", "fe80::1%eth0"]
+        {
             assert!(matches!(text.parse::<Endpoint>(), Err(EndpointError::Address(_))), "{text}");
         }
         for text in ["192.0.2.1:", "192.0.2.1:65536", "192.0.2.1:+1", "[::1]:http", ":-1", ":"] {

@@ -64,7 +64,12 @@ pub enum Document {
 impl Answer {
     fn of_rules(policy: &EffectivePolicy, question: Question, side: Side) -> Self {
         let facts = Facts::of_rules(policy, &question, side);
-        Self { reason: judge(&question, &facts), matched: Some(Matched::new(policy, &question)), question, facts }
+        Self {
+            reason: judge(&question, &facts),
+            matched: Some(Matched::new(policy, &question)),
+            question,
+            facts,
+        }
     }
 
     fn layers(&self) -> Vec<Layer> {
@@ -75,9 +80,10 @@ impl Answer {
     fn rule(&self) -> Value {
         match (self.reason, &self.matched) {
             (Reason::NetworkAcl, Some(matched)) => json!(matched.acl.number),
-            _ => self.rules().first().map_or(Value::Null, |rule| {
-                json!({ "group_id": rule.group_id, "rule_id": rule.rule_id })
-            }),
+            _ => self
+                .rules()
+                .first()
+                .map_or(Value::Null, |rule| json!({ "group_id": rule.group_id, "rule_id": rule.rule_id })),
         }
     }
 
@@ -85,7 +91,9 @@ impl Answer {
     fn rules(&self) -> &[super::NamedRule] {
         let judged = matches!(self.reason.category(), Category::Accepted | Category::Rejected);
         match &self.matched {
-            Some(matched) if judged && !self.question.established && self.reason != Reason::SourceDestCheck => {
+            Some(matched)
+                if judged && !self.question.established && self.reason != Reason::SourceDestCheck =>
+            {
                 &matched.groups
             }
             _ => &[],
@@ -112,15 +120,18 @@ impl Answer {
             Message::Nothing => {}
         }
         let matched = self.matched.as_ref();
-        let misses = matched.filter(|_| self.reason == Reason::SecurityGroup).map(|matched| &matched.group_misses);
-        let acl_misses = matched.filter(|_| self.reason == Reason::NetworkAcl).map(|matched| &matched.acl_misses);
+        let misses =
+            matched.filter(|_| self.reason == Reason::SecurityGroup).map(|matched| &matched.group_misses);
+        let acl_misses =
+            matched.filter(|_| self.reason == Reason::NetworkAcl).map(|matched| &matched.acl_misses);
         json["established"] = established.into();
         json["verdict"] = verdict(self.reason).into();
         json["layer"] = layer(self.reason).into();
         json["reason"] = self.reason.name().into();
         json["rule"] = self.rule();
         json["rules"] = json!(self.rules());
-        json["network_acl"] = json!(matched.map(|matched| json!({ "id": matched.acl_id, "rule": matched.acl })));
+        json["network_acl"] =
+            json!(matched.map(|matched| json!({ "id": matched.acl_id, "rule": matched.acl })));
         json["nearest_misses"] = match (misses, acl_misses) {
             (Some(misses), _) => json!(misses),
             (None, Some(misses)) => json!(misses),
@@ -158,7 +169,8 @@ impl Explanation {
         in_force: InForce,
     ) -> Self {
         let answer = |question: Question, facts: Facts| {
-            let says_the_same = |policy: &&EffectivePolicy| Facts::of_rules(policy, &question, facts.side) == facts;
+            let says_the_same =
+                |policy: &&EffectivePolicy| Facts::of_rules(policy, &question, facts.side) == facts;
             let matched = document.filter(says_the_same).map(|policy| Matched::new(policy, &question));
             Answer { reason: judge(&question, &facts), matched, question, facts }
         };

@@ -35,7 +35,12 @@ impl Layer {
 
 /// All layers that are asked. Without `matched`, rules have no names: only what the tables decide
 /// is known.
-pub(super) fn layers(question: &Question, facts: &Facts, reason: Reason, matched: Option<&Matched>) -> Vec<Layer> {
+pub(super) fn layers(
+    question: &Question,
+    facts: &Facts,
+    reason: Reason,
+    matched: Option<&Matched>,
+) -> Vec<Layer> {
     let mut layers = vec![never_filtered(reason), exempt(question, facts)];
     if matches!(reason.category(), Category::NeverFiltered | Category::Exempt) {
         return layers;
@@ -56,7 +61,13 @@ fn never_filtered(reason: Reason) -> Layer {
         Reason::NeighborDiscovery => "IPv6 neighbour discovery (its hop limit must be 255)",
         Reason::MulticastListener => "IPv6 listener discovery (its hop limit must be 1)",
         Reason::Dhcp => "DHCP on the link",
-        _ => return Layer::new("never-filtered", "no", "neither ARP, neighbour or listener discovery, nor DHCP"),
+        _ => {
+            return Layer::new(
+                "never-filtered",
+                "no",
+                "neither ARP, neighbour or listener discovery, nor DHCP",
+            );
+        }
     };
     Layer::new("never-filtered", "yes", why)
 }
@@ -64,7 +75,11 @@ fn never_filtered(reason: Reason) -> Layer {
 fn exempt(question: &Question, facts: &Facts) -> Layer {
     let remote = question.remote();
     if !facts.forward.has(Cell::EXEMPT) {
-        return Layer::new("exempt", "no", format!("{remote} is neither link-local IPv4 nor reserved in the subnet"));
+        return Layer::new(
+            "exempt",
+            "no",
+            format!("{remote} is neither link-local IPv4 nor reserved in the subnet"),
+        );
     }
     let kind = if facts.forward.has(Cell::LINK_LOCAL) {
         "is in 169.254.0.0/16"
@@ -75,7 +90,9 @@ fn exempt(question: &Question, facts: &Facts) -> Layer {
         Layer::new("exempt", "yes", format!("{remote} {kind}"))
     } else {
         let local = question.local();
-        let why = format!("{remote} {kind}, but {local} is not an address of the interface: such a source counts only toward one");
+        let why = format!(
+            "{remote} {kind}, but {local} is not an address of the interface: such a source counts only toward one"
+        );
         Layer::new("exempt", "no", why)
     }
 }
@@ -133,22 +150,33 @@ fn groups(question: &Question, facts: &Facts, matched: Option<&Matched>) -> Laye
         1 => format!("1 {} rule", question.direction.name()),
         count => format!("{count} {} rules", question.direction.name()),
     };
-    let groups = if matched.group_ids.is_empty() { "no group".to_owned() } else { matched.group_ids.join(", ") };
+    let groups =
+        if matched.group_ids.is_empty() { "no group".to_owned() } else { matched.group_ids.join(", ") };
     if matched.groups.is_empty() {
-        let details = matched.group_misses.iter().map(|miss| format!("but for the {}: {}; {}", miss.key.name(), name(&miss.rule), miss.by));
+        let details = matched
+            .group_misses
+            .iter()
+            .map(|miss| format!("but for the {}: {}; {}", miss.key.name(), name(&miss.rule), miss.by));
         let why = format!("none of the {all} of {groups} matches");
         Layer { details: details.collect(), ..Layer::new("security-groups", says, why) }
     } else {
         let why = format!("{} of the {all} of {groups}", matched.groups.len());
-        Layer { details: matched.groups.iter().map(name).collect(), ..Layer::new("security-groups", says, why) }
+        Layer {
+            details: matched.groups.iter().map(name).collect(),
+            ..Layer::new("security-groups", says, why)
+        }
     }
 }
 
 /// Why a packet is tracked or is not (EC2 guide, `security-group-connection-tracking`).
 pub(super) fn tracking(question: &Question, facts: &Facts, reason: Reason) -> String {
     match reason.category() {
-        Category::Rejected | Category::Unparsable => return "what is rejected opens no connection".to_owned(),
-        Category::NeverFiltered | Category::Exempt => return "what is not judged opens no connection".to_owned(),
+        Category::Rejected | Category::Unparsable => {
+            return "what is rejected opens no connection".to_owned();
+        }
+        Category::NeverFiltered | Category::Exempt => {
+            return "what is not judged opens no connection".to_owned();
+        }
         Category::Accepted => {}
     }
     match (reason, question.message) {
@@ -159,7 +187,9 @@ pub(super) fn tracking(question: &Question, facts: &Facts, reason: Reason) -> St
             "rules for any address allow it and its answers, and one of them is for all ports".to_owned()
         }
         (_, Message::Icmp(..)) => "ICMP queries always are".to_owned(),
-        (_, Message::Nothing) => format!("{} always is, by the pair of addresses", protocol_name(question.protocol)),
+        (_, Message::Nothing) => {
+            format!("{} always is, by the pair of addresses", protocol_name(question.protocol))
+        }
         (_, Message::Ports(from, _)) => {
             debug_assert!(is_tracked(reason));
             let back = question.direction.reverse().name();

@@ -107,11 +107,12 @@ fn nearest<'a, T, R>(
 ) -> Vec<Miss<R>> {
     let mut best: Vec<(Key, u32, String, T)> = Vec::new();
     for (rule, service, prefixes, nobody) in rules {
-        let (key, (distance, by)) = match (address(prefixes, question.remote(), nobody), of_service(service, question)) {
-            (Some(off), None) => (Key::Address, off),
-            (None, Some((key, distance, by))) => (key, (distance, by)),
-            _ => continue,
-        };
+        let (key, (distance, by)) =
+            match (address(prefixes, question.remote(), nobody), of_service(service, question)) {
+                (Some(off), None) => (Key::Address, off),
+                (None, Some((key, distance, by))) => (key, (distance, by)),
+                _ => continue,
+            };
         match best.iter_mut().find(|known| known.0 == key) {
             // The first of several stays.
             Some(known) if known.1 <= distance => {}
@@ -166,7 +167,11 @@ fn of_service(rule: RuleService, question: &Question) -> Option<(Key, u32, Strin
         RuleService::Protocol(number) => number,
     };
     if wanted != question.protocol {
-        let by = format!("{}, and the packet is {}", protocol_name(wanted), protocol_name(question.protocol));
+        let by = format!(
+            "the rule is for {}, the packet is {}",
+            protocol_name(wanted),
+            protocol_name(question.protocol)
+        );
         // With the port right, or as near as can be.
         let distance = match (rule, question.message) {
             (RuleService::Tcp(first, last) | RuleService::Udp(first, last), Message::Ports(_, port)) => {
@@ -182,7 +187,10 @@ fn of_service(rule: RuleService, question: &Question) -> Option<(Key, u32, Strin
             let (side, end) = if port < first { ("below", first) } else { ("above", last) };
             (distance > 0).then(|| (Key::Port, distance, format!("port {port} is {distance} {side} {end}")))
         }
-        (RuleService::Icmp(kind, code) | RuleService::Icmpv6(kind, code), Message::Icmp(icmp_type, icmp_code)) => {
+        (
+            RuleService::Icmp(kind, code) | RuleService::Icmpv6(kind, code),
+            Message::Icmp(icmp_type, icmp_code),
+        ) => {
             let fits = |wanted: Option<u8>, is: u8| wanted.is_none_or(|wanted| wanted == is);
             let (kind_fits, code_fits) = (fits(kind, icmp_type), fits(code, icmp_code));
             let by = match (kind_fits, code_fits) {

@@ -42,7 +42,9 @@ pub fn protocol_number(text: &str) -> Result<u8, String> {
     }
     match text.parse() {
         Ok(number) if text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(number),
-        _ => Err(format!("`{text}` is no protocol: expected tcp, udp, icmp, icmpv6 or a number from 0 to 255")),
+        _ => {
+            Err(format!("`{text}` is no protocol: expected tcp, udp, icmp, icmpv6 or a number from 0 to 255"))
+        }
     }
 }
 
@@ -202,7 +204,9 @@ impl Asked {
             return Ok(Message::Ports(self.source.port.unwrap_or(EPHEMERAL), to));
         }
         // Flow logs write port 0 where a protocol has none, so it stands for none.
-        if let Some(port) = [self.source.port, self.destination.port].into_iter().flatten().find(|port| *port != 0) {
+        if let Some(port) =
+            [self.source.port, self.destination.port].into_iter().flatten().find(|port| *port != 0)
+        {
             return Err(AskError::Ports(name(), port));
         }
         match (is_icmp, icmp_type, code) {
@@ -282,7 +286,15 @@ impl Question {
         };
         let (source, destination) = (self.destination, self.source);
         let direction = self.direction.reverse();
-        Some(Self { direction, source, destination, message, established: true, assumed_port: false, ..*self })
+        Some(Self {
+            direction,
+            source,
+            destination,
+            message,
+            established: true,
+            assumed_port: false,
+            ..*self
+        })
     }
 
     /// The packet as the programs would have read it. What a question does not tell is as it is

@@ -9,8 +9,9 @@ use filter_common::{
 };
 
 use super::{
-    Explanation, Message, Question, is_tracked,
+    Explanation, Message, Question,
     explanation::{Answer, Document, InForce},
+    is_tracked,
     judgement::verdict,
     layers, protocol_name,
     question::EPHEMERAL,
@@ -26,10 +27,15 @@ impl Explanation {
     pub fn report(&self) -> String {
         let mut report = Report::default();
         let answer = &self.packet;
-        report.text += &format!("{}: {}\n\n", verdict(answer.reason).to_uppercase(), shown(&headline(answer)));
-        let kind = if answer.question.established { "of a tracked connection" } else { "the first of a connection" };
+        report.text +=
+            &format!("{}: {}\n\n", verdict(answer.reason).to_uppercase(), shown(&headline(answer)));
+        let kind =
+            if answer.question.established { "of a tracked connection" } else { "the first of a connection" };
         let packet = packet(&answer.question);
-        report.line("packet", &format!("{} of {}: {packet}, {kind}", answer.question.direction.name(), self.interface_id));
+        report.line(
+            "packet",
+            &format!("{} of {}: {packet}, {kind}", answer.question.direction.name(), self.interface_id),
+        );
         if let Some(in_force) = &self.in_force {
             in_force.tell(&mut report, answer);
         }
@@ -41,8 +47,14 @@ impl Explanation {
             }
         }
         let tracked = if is_tracked(answer.reason) { "yes" } else { "no" };
-        report.line("tracked", &format!("{tracked}: {}", layers::tracking(&answer.question, &answer.facts, answer.reason)));
-        report.line("reply", &self.reply.as_ref().map_or_else(|| "none: it is not one that is answered".to_owned(), reply));
+        report.line(
+            "tracked",
+            &format!("{tracked}: {}", layers::tracking(&answer.question, &answer.facts, answer.reason)),
+        );
+        report.line(
+            "reply",
+            &self.reply.as_ref().map_or_else(|| "none: it is not one that is answered".to_owned(), reply),
+        );
         for note in notes(answer) {
             report.line("note", &note);
         }
@@ -70,7 +82,9 @@ fn headline(answer: &Answer) -> String {
             Some(matched) if !matched.acl_misses.is_empty() || matched.acl.number >= super::STAR_V4 => {
                 format!("no numbered rule of the network ACL {} matches, so its * denies", matched.acl_id)
             }
-            Some(matched) => format!("rule {} of the network ACL {} denies it", matched.acl.number, matched.acl_id),
+            Some(matched) => {
+                format!("rule {} of the network ACL {} denies it", matched.acl.number, matched.acl_id)
+            }
             None => "the network ACL denies it".to_owned(),
         },
         Reason::SecurityGroup => "no rule of the security groups allows it".to_owned(),
@@ -80,7 +94,9 @@ fn headline(answer: &Answer) -> String {
         Reason::Connection => "it belongs to a tracked connection".to_owned(),
         Reason::Related => "it is an ICMP error about a tracked connection".to_owned(),
         Reason::Exempt => format!("{} is exempt: neither filtered nor logged", answer.question.remote()),
-        reason if reason.category() == Category::NeverFiltered => format!("never filtered ({})", reason.name()),
+        reason if reason.category() == Category::NeverFiltered => {
+            format!("never filtered ({})", reason.name())
+        }
         _ => match matched.and_then(|matched| matched.groups.first()) {
             Some(rule) => format!("{} allows it by {} ({})", rule.group_id, rule.rule_id, rule.rule),
             None => "the security groups allow it".to_owned(),
@@ -97,7 +113,9 @@ fn packet(question: &Question) -> String {
             let end = |address: IpAddr, port| SocketAddr::new(address, port);
             format!("{protocol} {} → {}", end(*source, from), end(*destination, to))
         }
-        Message::Icmp(icmp_type, code) => format!("{protocol} type {icmp_type} code {code} {source} → {destination}"),
+        Message::Icmp(icmp_type, code) => {
+            format!("{protocol} type {icmp_type} code {code} {source} → {destination}")
+        }
         Message::Nothing => format!("{protocol} {source} → {destination}"),
     }
 }
@@ -123,13 +141,18 @@ fn reply(answer: &Answer) -> String {
 fn notes(answer: &Answer) -> Vec<String> {
     let mut notes = Vec::new();
     if answer.question.assumed_port {
-        notes.push(format!("the source port {EPHEMERAL} is supposed; it matters for tracking and for the reply alone"));
+        notes.push(format!(
+            "the source port {EPHEMERAL} is supposed; it matters for tracking and for the reply alone"
+        ));
     }
     if answer.reason == Reason::Exempt
         && answer.facts.side == Side::Host
         && answer.question.direction == filter_common::Direction::Ingress
     {
-        notes.push("on side host that holds for packets that this host made; forwarded ones meet the rules".to_owned());
+        notes.push(
+            "on side host that holds for packets that this host made; forwarded ones meet the rules"
+                .to_owned(),
+        );
     }
     notes
 }
@@ -160,7 +183,10 @@ impl InForce {
                 let seconds = |time: std::time::Duration| format!("{} s", time.as_secs());
                 let (age, idle) = (seconds(one.age), seconds(one.idle));
                 let (state, origin) = (one.phase.name(), one.origin.name());
-                report.line("connection", &format!("in the table: {state}, begun by {origin} {age} ago, idle for {idle}"));
+                report.line(
+                    "connection",
+                    &format!("in the table: {state}, begun by {origin} {age} ago, idle for {idle}"),
+                );
             }
             None => report.line("connection", "none in the table"),
         }

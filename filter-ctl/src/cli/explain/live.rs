@@ -6,9 +6,8 @@ use filter_common::{
 };
 
 use super::{
-    Arguments,
     super::{Exit, Failure, documents},
-    unclear,
+    Arguments, unclear,
 };
 use crate::{
     compile::Compiled,
@@ -31,7 +30,8 @@ pub(super) fn explain(arguments: &Arguments, device: &str, asked: &Asked) -> Res
     let slot = attachment.slot;
     let mut question = asked.complete(&attachment.interface).map_err(unclear)?;
     let Some(tables) = Tables::in_force(&host, slot)? else {
-        let message = format!("{device} has no policy in force, so everything is dropped; apply its document again");
+        let message =
+            format!("{device} has no policy in force, so everything is dropped; apply its document again");
         return Err(Failure::new(Exit::System, message));
     };
     let connection = connection(&host, slot, &question)?;
@@ -45,7 +45,9 @@ pub(super) fn explain(arguments: &Arguments, device: &str, asked: &Asked) -> Res
 
     let path = arguments.path.clone().unwrap_or_else(|| entry.document.clone());
     let (policy, document) = match document(arguments, &entry) {
-        Ok((policy, compiled)) if tables.are(&compiled, &host.clock()?) => (Some(policy), Document::Same(path)),
+        Ok((policy, compiled)) if tables.are(&compiled, &host.clock()?) => {
+            (Some(policy), Document::Same(path))
+        }
         Ok((policy, _)) => {
             let reason = judge(&question, &Facts::of_rules(&policy, &question, side));
             (Some(policy), Document::Differs(path, reason))
@@ -107,7 +109,9 @@ fn entry(host: &Host, device: &str, interface_id: Option<&str>) -> Result<Entry,
 fn connection(host: &Host, slot: u32, question: &Question) -> Result<Option<Tracked>, Failure> {
     let (local, remote) = (question.local(), question.remote());
     let ports = match question.message {
-        Message::Ports(from, to) if question.direction == filter_common::Direction::Ingress => Some((to, from)),
+        Message::Ports(from, to) if question.direction == filter_common::Direction::Ingress => {
+            Some((to, from))
+        }
         Message::Ports(from, to) => Some((from, to)),
         Message::Nothing => Some((0, 0)),
         Message::Icmp(..) => None,
