@@ -185,6 +185,12 @@ impl Explanation {
         self.packet.reason
     }
 
+    /// The packet's answer and what becomes of it, were the packet accepted; `None`: there is none.
+    #[must_use]
+    pub fn reply(&self) -> Option<(Question, Reason)> {
+        self.reply.as_ref().map(|reply| (reply.question, reply.reason))
+    }
+
     /// The object for programs.
     #[must_use]
     pub fn to_json(&self) -> Value {

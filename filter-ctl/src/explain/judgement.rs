@@ -3,7 +3,9 @@
 //! The order is that of the datapath (`filter-ebpf`, `pipeline.rs`): never filtered; exempt;
 //! DHCP; source/destination check; the connection, or the rules of both layers. What a question
 //! cannot ask about is left out: fragments, packets that cannot be read, segments in mid-stream
-//! (a TCP packet is the SYN of a new connection, or belongs to a tracked one), a full table.
+//! (a TCP packet is the SYN of a new connection, or belongs to a tracked one), a full table. And
+//! what is exempt or DHCP is told to be so although a connection with it exists, as one can that a
+//! forged source began where rules allow that.
 
 use std::net::IpAddr;
 

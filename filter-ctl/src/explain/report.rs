@@ -169,7 +169,7 @@ impl InForce {
                 } else {
                     format!("and says {verdict} ({}) of this packet", reason.name())
                 };
-                report.line("in force", &format!("{force}"));
+                report.line("in force", &force);
                 report.line("DIFFERS", &format!("the document {path} is not what is in force, {says}"));
                 report.line("", &format!("`filter-ctl apply {path}` puts it into force"));
             }
