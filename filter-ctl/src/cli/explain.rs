@@ -86,11 +86,11 @@ pub struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  filter-ctl explain policy.yaml --direction ingress --protocol tcp --source 203.0.113.9 --destination :22
-  filter-ctl explain vpc/ --direction egress --protocol udp --source 10.0.1.20 --destination 192.0.2.53:53
-  filter-ctl explain policy.yaml --direction ingress --protocol icmp --icmp 8/0 --source 198.51.100.7
-  filter-ctl explain --device eth0 --direction ingress --protocol tcp --source 203.0.113.9:40000 --destination :22
-  filter-ctl explain policy.yaml --packets packets.jsonl | jq -c 'select(.verdict == \"reject\")'";
+  filter-ctl explain vpc/ --direction ingress --protocol tcp --source 192.0.2.9 --destination :22
+  filter-ctl explain web.yaml --direction egress --protocol udp --destination 192.0.2.53:53
+  filter-ctl explain web.yaml --direction ingress --protocol icmp --icmp 8/0 --source 192.0.2.9
+  filter-ctl explain --device eth0 --direction ingress --protocol icmp --icmp 8 --source 192.0.2.9
+  filter-ctl explain web.yaml --packets packets.jsonl | jq -c 'select(.verdict == \"reject\")'";
 
 /// `--direction`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -192,10 +192,10 @@ fn not_selected(read: &Document, wanted: Option<&str>, error: &str) -> Failure {
     Failure::new(Exit::NotFound, text::shown(&message))
 }
 
-/// A document's first error, without its picture.
-fn in_a_line(id: &str, failure: &Failure) -> String {
+/// A document's first error, in one line.
+fn first_error(failure: &Failure) -> &str {
     let first = failure.details.as_ref().and_then(|details| details[0]["message"].as_str());
-    format!("{id} has no valid policy: {}", first.unwrap_or(&failure.message))
+    first.unwrap_or(&failure.message)
 }
 
 /// The first of some ids.
@@ -231,7 +231,7 @@ fn batch(arguments: &Arguments, path: &Path, packets: &Path) -> Result<(), Failu
     read.tell_warnings(Output::Table);
     let mut find = |id: &str| {
         read.document.select(Some(id), &[]).map_err(|error| format!("interface_id: {error}"))?;
-        read.policy(id, None).map_err(|failure| in_a_line(id, &failure))
+        read.policy(id, None).map_err(|failure| format!("{id} has no policy: {}", first_error(&failure)))
     };
     let mut batch = Batch::new(&mut find, default);
     let out = io::BufWriter::with_capacity(64 << 10, io::stdout().lock());

@@ -36,7 +36,7 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   filter-ctl check policy.yaml
-  filter-ctl explain policy.yaml --direction ingress --protocol tcp --source 203.0.113.9 --destination :22
+  filter-ctl explain policy.yaml --direction ingress --protocol icmp --icmp 8 --source 192.0.2.1
   filter-ctl attach eth0 --policy policy.yaml
   filter-ctl apply policy.yaml
   filter-ctl status
@@ -46,7 +46,7 @@ Examples:
 const LONG: &str = "\
 Examples:
   filter-ctl check policy.yaml
-  filter-ctl explain policy.yaml --direction ingress --protocol tcp --source 203.0.113.9 --destination :22
+  filter-ctl explain policy.yaml --direction ingress --protocol icmp --icmp 8 --source 192.0.2.1
   filter-ctl attach eth0 --policy policy.yaml
   filter-ctl apply policy.yaml
   filter-ctl status

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use filter_common::{
     abi::Side,
+    cell::Cell,
     verdict::{Category, Reason},
 };
 use serde_json::{Value, json};
@@ -70,6 +71,15 @@ impl Answer {
             question,
             facts,
         }
+    }
+
+    /// The packet's answer, as it would come were the packet accepted: of its connection, if it
+    /// makes one.
+    fn reply(&self) -> Option<Question> {
+        let opens = Facts { forward: Cell(self.facts.forward.0 | PASSES), ..self.facts };
+        let reason = judge(&self.question, &opens);
+        let established = self.question.established || is_tracked(reason);
+        self.question.reply().map(|reply| Question { established, ..reply })
     }
 
     fn layers(&self) -> Vec<Layer> {
@@ -208,19 +218,8 @@ impl Explanation {
     }
 }
 
-impl Answer {
-    /// The packet's answer, as it would come were the packet accepted: of its connection, if it
-    /// makes one.
-    fn reply(&self) -> Option<Question> {
-        let opens = Facts { forward: filter_common::cell::Cell(self.facts.forward.0 | PASSES), ..self.facts };
-        let reason = judge(&self.question, &opens);
-        let established = self.question.established || is_tracked(reason);
-        self.question.reply().map(|reply| Question { established, ..reply })
-    }
-}
-
 /// What both layers say of a packet that they let pass.
-const PASSES: u8 = filter_common::cell::Cell::NACL_ALLOW | filter_common::cell::Cell::GROUP_ALLOW;
+const PASSES: u8 = Cell::NACL_ALLOW | Cell::GROUP_ALLOW;
 
 impl Document {
     /// Whether it comes to other tables; `None`: it cannot be read.

@@ -53,7 +53,11 @@ impl Explanation {
         );
         report.line(
             "reply",
-            &self.reply.as_ref().map_or_else(|| "none: it is not one that is answered".to_owned(), reply),
+            &match &self.reply {
+                None => "none: it is not one that is answered".to_owned(),
+                Some(answered) if answer.reason.passes() => reply(answered),
+                Some(answered) => format!("none; were the packet accepted, {}", reply(answered)),
+            },
         );
         for note in notes(answer) {
             report.line("note", &note);
@@ -184,11 +188,11 @@ impl InForce {
                 let (age, idle) = (seconds(one.age), seconds(one.idle));
                 let (state, origin) = (one.phase.name(), one.origin.name());
                 report.line(
-                    "connection",
-                    &format!("in the table: {state}, begun by {origin} {age} ago, idle for {idle}"),
+                    "table",
+                    &format!("its connection is {state}, begun by {origin} {age} ago, idle for {idle}"),
                 );
             }
-            None => report.line("connection", "none in the table"),
+            None => report.line("table", "no connection between these ends is tracked"),
         }
         if self.full {
             report.line("FULL", "the interface tracks as many connections as it may: new ones are dropped");

@@ -7,7 +7,7 @@ use filter_common::{
 
 use super::{
     super::{Exit, Failure, documents},
-    Arguments, unclear,
+    Arguments, first_error, unclear,
 };
 use crate::{
     compile::Compiled,
@@ -54,7 +54,7 @@ pub(super) fn explain(arguments: &Arguments, device: &str, asked: &Asked) -> Res
         }
         // It was asked for by name: then it has to be there.
         Err(failure) if arguments.path.is_some() => return Err(failure),
-        Err(failure) => (None, Document::Unreadable(path, first_line(&failure.message))),
+        Err(failure) => (None, Document::Unreadable(path, first_error(&failure).to_owned())),
     };
     let in_force = InForce {
         device: attachment.device.clone(),
@@ -71,10 +71,6 @@ fn document(arguments: &Arguments, entry: &Entry) -> Result<(EffectivePolicy, Co
     let path = arguments.path.as_ref().unwrap_or(&entry.document);
     let mut read = documents::read(path, &arguments.limits)?;
     read.policy(&entry.attachment.interface.id, entry.log_seconds)
-}
-
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().trim().to_owned()
 }
 
 /// The attachment of a device.

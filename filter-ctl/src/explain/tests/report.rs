@@ -17,7 +17,7 @@ fn the_report_names_the_layer_and_the_nearest_misses() {
                          but for the address: sg-0aaa1111bbbb22223 sgr-18ebd326497bde149 IpPermissions[1].IpRanges[0]: tcp 22 from 198.51.100.0/24, "office"; 203.0.113.9 is not in 198.51.100.0/24: 4 of 24 bits agree
                          but for the port: sg-0aaa1111bbbb22223 sgr-736d341b51d40266f IpPermissions[0].IpRanges[0]: tcp 80 from 0.0.0.0/0; port 22 is 58 below 80
       tracked          no: what is rejected opens no connection
-      reply            accept: tcp 10.0.1.20:22 → 203.0.113.9:50000, by state; network ACL rule 100 allows it (all to 0.0.0.0/0)
+      reply            none; were the packet accepted, accept: tcp 10.0.1.20:22 → 203.0.113.9:50000, by state; network ACL rule 100 allows it (all to 0.0.0.0/0)
       note             the source port 50000 is supposed; it matters for tracking and for the reply alone
     "#);
 }
