@@ -9,6 +9,7 @@ pub mod debug;
 pub mod detach;
 mod documents;
 mod exit;
+pub mod explain;
 pub mod flows;
 pub mod man;
 mod output;
@@ -35,6 +36,7 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   filter-ctl check policy.yaml
+  filter-ctl explain policy.yaml --direction ingress --protocol icmp --icmp 8 --source 192.0.2.1
   filter-ctl attach eth0 --policy policy.yaml
   filter-ctl apply policy.yaml
   filter-ctl status
@@ -44,6 +46,7 @@ Examples:
 const LONG: &str = "\
 Examples:
   filter-ctl check policy.yaml
+  filter-ctl explain policy.yaml --direction ingress --protocol icmp --icmp 8 --source 192.0.2.1
   filter-ctl attach eth0 --policy policy.yaml
   filter-ctl apply policy.yaml
   filter-ctl status
@@ -72,6 +75,7 @@ enum Command {
     Connections(connections::Arguments),
     Flows(flows::Arguments),
     Check(check::Arguments),
+    Explain(explain::Arguments),
     Debug(debug::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
@@ -123,6 +127,7 @@ fn run(command: Command) -> Result<(), (Failure, Output)> {
         Command::Status(arguments) => with(arguments.output, |_| status::run(&arguments)),
         Command::Connections(arguments) => with(arguments.output, |_| connections::run(&arguments)),
         Command::Check(arguments) => with(arguments.output, |_| check::run(&arguments)),
+        Command::Explain(arguments) => with(arguments.output, |_| explain::run(&arguments)),
         Command::Debug(arguments) => with(OutputArguments::default(), |_| debug::run(&arguments)),
         Command::Flows(arguments) => {
             flows::run(&arguments).map_err(|error| (Failure::from(error), Output::Table))

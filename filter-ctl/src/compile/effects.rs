@@ -168,7 +168,7 @@ fn group_bits(service: RuleService, any: bool) -> u8 {
 }
 
 /// Where on the line of services a rule's are: first and last place of each stretch, ascending.
-fn spans(service: RuleService) -> Vec<(u32, u32)> {
+pub(crate) fn spans(service: RuleService) -> Vec<(u32, u32)> {
     let span = |kind: ServiceKind, first: u16, last: u16| {
         let base = (kind as u32) << 16;
         (base | u32::from(first), base | u32::from(last))
@@ -203,7 +203,7 @@ fn is_v4(prefix: &IpNet) -> bool {
 /// Whether a security group's rule has any meaning for a remote: ICMP belongs to IPv4 and ICMPv6
 /// to IPv6, and the mismatch matches nothing. A network ACL names protocols by number, whatever
 /// the family (VPC guide, `nacl-rules`; API, `CreateNetworkAclEntry`), so that a deny is never void.
-fn has_meaning(service: RuleService, remote: &IpNet) -> bool {
+pub(crate) fn has_meaning(service: RuleService, remote: &IpNet) -> bool {
     match service {
         RuleService::Icmp(..) => is_v4(remote),
         RuleService::Icmpv6(..) => !is_v4(remote),

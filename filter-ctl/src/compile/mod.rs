@@ -15,10 +15,12 @@ mod effects;
 mod runs;
 mod services;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{fmt, net::Ipv6Addr};
 
+pub(crate) use addresses::{Prefix, Range, ranges as cut};
+pub(crate) use effects::{has_meaning, spans};
 use filter_common::{
     abi::CONNECTIONS,
     policy::{HEADER_WORDS, PolicyHeader, TIERS, Words, flags},

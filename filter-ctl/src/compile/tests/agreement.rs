@@ -106,7 +106,7 @@ fn acl_rules() -> impl Strategy<Value = Vec<NetworkAclRule>> {
     })
 }
 
-fn some_policy() -> impl Strategy<Value = EffectivePolicy> {
+pub(crate) fn some_policy() -> impl Strategy<Value = EffectivePolicy> {
     let blocks = || vec(prefix(), 0..3);
     (vec(some_group(), 0..3), acl_rules(), acl_rules(), blocks(), [blocks(), blocks()], blocks()).prop_map(
         |(groups, ingress, egress, subnet, [reserved, platform], own)| {
@@ -120,7 +120,7 @@ fn some_policy() -> impl Strategy<Value = EffectivePolicy> {
 }
 
 /// Every address at an edge of a prefix that the policy names or implies.
-fn addresses_to_ask(policy: &EffectivePolicy) -> Vec<IpAddr> {
+pub(crate) fn addresses_to_ask(policy: &EffectivePolicy) -> Vec<IpAddr> {
     let rules = policy.groups.iter().flat_map(|group| group.ingress.iter().chain(&group.egress));
     let acl = policy.nacl.ingress.iter().chain(&policy.nacl.egress);
     let implied = ["0.0.0.0/0", "::/0", "224.0.0.0/24", "fe80::/10", "ff02::/16"].map(net);
@@ -139,7 +139,7 @@ fn addresses_to_ask(policy: &EffectivePolicy) -> Vec<IpAddr> {
 }
 
 /// Every service at an edge of a rule's services.
-fn services_to_ask(policy: &EffectivePolicy) -> Vec<Service> {
+pub(crate) fn services_to_ask(policy: &EffectivePolicy) -> Vec<Service> {
     let rules = policy.groups.iter().flat_map(|group| group.ingress.iter().chain(&group.egress));
     let acl = policy.nacl.ingress.iter().chain(&policy.nacl.egress);
     let mut services: Vec<_> =

@@ -1,6 +1,6 @@
 //! The compiler against the reference.
 
-mod agreement;
+pub(crate) mod agreement;
 mod edges;
 mod large;
 
@@ -34,7 +34,7 @@ const KINDS: [ServiceKind; 5] =
 const DIRECTIONS: [Direction; 2] = [Direction::Ingress, Direction::Egress];
 
 /// A policy that has nothing: no group, an empty network ACL.
-fn empty() -> EffectivePolicy {
+pub(crate) fn empty() -> EffectivePolicy {
     EffectivePolicy {
         interface: Interface {
             id: "eni-1".into(),
