@@ -49,11 +49,12 @@ pub(crate) fn record(slot: u16) -> FlowRecord {
         reason: Reason::NewConnection as u8,
         slot,
         tcp_flags: 3,
+        initiator: Direction::Ingress as u8,
         interval: 28_333_334,
         generation: 12,
         first: seconds_ago(90),
         last: seconds_ago(39),
-        reserved: 0,
+        opened: 12,
         packets: 12,
         bytes: 2410,
     }

@@ -100,7 +100,7 @@ fn flow(record: &FlowRecord, attachment: Option<&Attachment>) -> Option<Flow> {
         protocol: record.protocol,
         packets: record.packets,
         bytes: record.bytes,
-        tcp_flags: record.tcp_flags,
+        tcp_flags: record.tcp_flags.into(),
         reason: Reason::from_number(record.reason)?,
         interval: record.interval,
         interval_seconds: attachment.and_then(|known| known.interval),
