@@ -10,6 +10,7 @@ pub mod compile;
 pub mod datapath;
 pub mod document;
 pub mod flowlog;
+pub mod naming;
 pub mod policy;
 pub mod reference;
 pub mod state;

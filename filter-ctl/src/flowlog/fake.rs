@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    naming::Decisions,
     policy::Interface,
     state::{Attachment, Hook, Side},
 };
@@ -69,7 +70,7 @@ pub(crate) fn resolved() -> Record {
 pub(crate) fn resolve(record: &FlowRecord) -> Record {
     let mut resolver = Resolver::default();
     resolver.learn(vec![attachment(0, "eni-0a1")]);
-    resolver.resolve(record, &CLOCK)
+    resolver.resolve(record, Decisions::default(), &CLOCK)
 }
 
 /// A record about losses.
