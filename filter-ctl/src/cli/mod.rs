@@ -12,6 +12,7 @@ mod exit;
 pub mod flows;
 pub mod man;
 mod output;
+mod rules;
 pub mod status;
 
 use std::process::ExitCode;

@@ -193,7 +193,8 @@ mod tests {
         let seen = CLOCK.unix_seconds(record(3).last);
         resolver.learn(vec![Attachment { attached_at: seen - 100, ..attachment(3, "eni-old") }]);
         resolver.learn(vec![Attachment { attached_at: seen + 5, ..attachment(3, "eni-new") }]);
-        let interface = |record: &FlowRecord| resolver.resolve(record, Decisions::default(), &CLOCK).interface_id;
+        let interface =
+            |record: &FlowRecord| resolver.resolve(record, Decisions::default(), &CLOCK).interface_id;
         assert_eq!(interface(&record(3)).as_deref(), Some("eni-old"));
         let later = FlowRecord { last: CLOCK.stamp(), ..record(3) };
         assert_eq!(interface(&later).as_deref(), Some("eni-new"));
