@@ -401,4 +401,58 @@ mod tests {
         assert_eq!(place.named(&FlowRecord { family: 5, ..record() }), unknown);
         assert_eq!(place.named(&FlowRecord { reason: 250, ..record() }), unknown);
     }
+    /// Times are printed (`--nocapture`) and not asserted, as machines differ.
+    #[test]
+    fn a_hundred_thousand_rules_are_kept_and_found() {
+        use std::time::Instant;
+
+        use crate::policy::{GroupRule, Peer, RuleService};
+        for count in [100_u32, 1_000, 100_000] {
+            let mut policy = policy();
+            policy.groups[0].ingress = (0..count)
+                .map(|number| {
+                    let host = Ipv4Addr::from_bits(0x2c00_0000 + number);
+                    let port = 1024 + (number % 50_000) as u16;
+                    let rule =
+                        GroupRule::new(RuleService::Tcp(port, port), Peer::Cidr(IpAddr::from(host).into()));
+                    GroupRule { description: Some(format!("host {number}").into()), ..rule }
+                })
+                .collect();
+            let folder = tempfile::tempdir().expect("a folder");
+            let shelf = Shelf::new(folder.path());
+            let start = Instant::now();
+            let book = Encoded::of(&policy);
+            let encoded = start.elapsed();
+            shelf.put(3, 1, &book).expect("written");
+            let written = start.elapsed();
+            let mut namer = Namer::new(shelf);
+            let record = |number: u32| FlowRecord {
+                remote: Ipv4Addr::from_bits(0x2c00_0000 + number).into(),
+                local_port: 1024 + (number % 50_000) as u16,
+                ..record()
+            };
+            let start = Instant::now();
+            namer.name(&record(0)).expect("readable");
+            let opened = start.elapsed();
+            let asked = 100.min(count);
+            let start = Instant::now();
+            for number in (0..count).step_by((count / asked) as usize) {
+                let named = namer.name(&record(number)).expect("readable");
+                let group = &policy.groups[0];
+                let expected = group.rule_id(Direction::Ingress, &group.ingress[number as usize]);
+                assert_eq!(named.groups.rule().map(|rule| &*rule.id), Some(&*expected));
+            }
+            let new = start.elapsed() / asked;
+            let start = Instant::now();
+            for _ in 0..100_000 {
+                namer.name(&record(0)).expect("readable");
+            }
+            println!(
+                "{count} rules: {} bytes, {encoded:.1?} to encode, {written:.1?} with writing; {opened:.1?} to open; \
+                 a new question {new:.1?}, one that is remembered {:.0?}",
+                book.bytes.len(),
+                start.elapsed() / 100_000
+            );
+        }
+    }
 }
