@@ -172,8 +172,11 @@ pub struct Sweep {
     pub records: u32,
     /// Out: records that found no room in the ring; their counts stayed where they were.
     pub deferred: u32,
+    /// Out: the lowest generation that a later record of these slots can name, as a connection
+    /// lives that was opened under it, or counts stayed where they were; `u32::MAX` if there is none.
+    pub oldest: u32,
     /// Pads to 64 bytes, as a test run wants at least an Ethernet header.
-    pub padding: [u32; 10],
+    pub padding: [u32; 9],
 }
 
 const _: () = assert!(size_of::<Sweep>() == 64);

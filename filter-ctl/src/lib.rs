@@ -13,6 +13,7 @@ pub mod document;
 pub mod explain;
 pub mod flowlog;
 pub mod lint;
+pub mod naming;
 pub mod policy;
 pub mod reference;
 pub mod state;

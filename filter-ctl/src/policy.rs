@@ -72,7 +72,7 @@ impl Exemptions {
 }
 
 /// Names and addresses of the interface.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Interface {
     /// `eni-…`
     pub id: String,
@@ -167,7 +167,7 @@ impl Peer {
 }
 
 /// A network ACL, each direction sorted by rule number. What no rule matches is denied (`*`).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct NetworkAcl {
     /// `acl-…`
     pub id: String,
@@ -178,7 +178,7 @@ pub struct NetworkAcl {
 }
 
 /// One numbered entry of a network ACL.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct NetworkAclRule {
     /// 1 to 32,766.
     pub number: u16,
@@ -191,7 +191,7 @@ pub struct NetworkAclRule {
 }
 
 /// The protocol and ports of a rule. Families never mix: which one a rule is about, its remotes say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum RuleService {
     /// `-1`: every protocol.
     All,

@@ -12,7 +12,7 @@ use filter_common::{
     service::{TCP, UDP},
     table::Place,
     track,
-    verdict::{Category, Reason},
+    verdict::Reason,
 };
 
 use crate::{
@@ -353,7 +353,7 @@ impl Seen<'_> {
         unsafe {
             account::count_flow(
                 &raw mut (*entry).tallies[self.direction.index()],
-                &raw const (*entry).key,
+                entry,
                 self.policy.header().generation,
                 self.direction,
                 reason,
@@ -363,15 +363,22 @@ impl Seen<'_> {
         }
     }
 
-    /// The key of the packet in the table of rejected and untracked flows: ports only for TCP and UDP.
+    /// The key of the packet in the table of rejected and untracked flows: ports for TCP and UDP, type
+    /// and code for ICMP.
     #[inline(always)]
     pub(crate) fn flow_key(&self, reason: Reason) -> Key {
         let packet = &self.context.packet;
-        let with_ports =
-            (packet.protocol == TCP || packet.protocol == UDP) && !matches!(packet.fragment, Fragment::Later);
-        let (local_port, remote_port) = if with_ports { self.ports() } else { (0, 0) };
-        let accepted = matches!(reason.category(), Category::Accepted);
-        let kind = flow_kind(self.direction, accepted);
+        let with_ports = packet.protocol == TCP || packet.protocol == UDP;
+        let (local_port, remote_port) = if matches!(packet.fragment, Fragment::Later) {
+            (0, 0)
+        } else if with_ports {
+            self.ports()
+        } else if packet.is_icmp() {
+            (0, packet.destination_port)
+        } else {
+            (0, 0)
+        };
+        let kind = flow_kind(self.direction, reason);
         Key::new(&KeyParts { kind, ..self.parts(local_port, remote_port) })
     }
 }

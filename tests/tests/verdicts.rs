@@ -15,6 +15,8 @@ mod exempt;
 mod fragments;
 #[path = "verdicts/groups.rs"]
 mod groups;
+#[path = "verdicts/naming.rs"]
+mod naming;
 #[path = "verdicts/records.rs"]
 mod records;
 #[path = "verdicts/related.rs"]

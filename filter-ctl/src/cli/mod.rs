@@ -13,6 +13,7 @@ pub mod explain;
 pub mod flows;
 pub mod man;
 mod output;
+mod rules;
 pub mod status;
 
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use filter_common::{
 };
 use serde_json::{Value, json};
 
-use super::{Exit, Failure, Output, OutputArguments, output};
+use super::{Exit, Failure, Output, OutputArguments, output, rules};
 use crate::{
     datapath::{
         Places, hooks,
@@ -30,6 +30,11 @@ pub struct Arguments {
     /// Only this device
     pub device: Option<String>,
 
+    /// Show each rule instead: how many packets it decided about, and when the last one came. Counted
+    /// is what flow records say, so only where a flow log covers the interface or `--log` was given
+    #[arg(long)]
+    pub rules: bool,
+
     /// Printing.
     #[command(flatten)]
     pub output: OutputArguments,
@@ -39,6 +44,7 @@ const EXAMPLES: &str = "\
 Examples:
   filter-ctl status
   filter-ctl status eth0
+  filter-ctl status --rules eth0
   filter-ctl status --output json | jq '.interfaces[].packets.rejected'";
 
 /// Runs the command.
@@ -57,6 +63,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         if reports.is_empty() {
             return Err(Failure::new(Exit::NotFound, format!("{device} is not attached")));
         }
+    }
+    if arguments.rules {
+        return rules::show(&places, &reports, arguments.output.output);
     }
     match arguments.output.output {
         Output::Json => output::print_json(&json!({

@@ -97,6 +97,14 @@ fields! {
     FilterReason = "filter-reason", None;
     /// The generation of the policy that judged them.
     FilterGeneration = "filter-generation", None;
+    /// The network ACL, where it was asked.
+    FilterNaclId = "filter-nacl-id", None;
+    /// The number of its rule that decided; 32767 and 32768 are `*`.
+    FilterNaclRule = "filter-nacl-rule", None;
+    /// The security group whose rule let them pass.
+    FilterSgGroup = "filter-sg-group", None;
+    /// The id of that rule.
+    FilterSgRule = "filter-sg-rule", None;
     /// Packets that no record counts (`SKIPDATA`).
     FilterLostPackets = "filter-lost-packets", None;
     /// Their bytes.
@@ -177,6 +185,8 @@ impl Field {
             Content::Idle => (None, None),
         };
         let number = |number: fn(&Flow) -> u64| Value::from(flow.map(number));
+        let acl = flow.and_then(|flow| flow.rules.acl.rule());
+        let group = flow.and_then(|flow| flow.rules.groups.rule());
         // What is local is the source of what goes out and the destination of what comes in.
         let outgoing = record.direction == Some(Direction::Egress);
         let address = |own: fn(&Flow) -> IpAddr, source: bool| {
@@ -210,6 +220,10 @@ impl Field {
             Self::FlowDirection => record.direction.map(Direction::name).into(),
             Self::FilterReason => flow.map(|flow| flow.reason.name()).into(),
             Self::FilterGeneration => number(|flow| flow.generation.into()),
+            Self::FilterNaclId => acl.map(|rule| &*rule.acl).into(),
+            Self::FilterNaclRule => acl.map(|rule| u64::from(rule.number)).into(),
+            Self::FilterSgGroup => group.map(|rule| &*rule.group).into(),
+            Self::FilterSgRule => group.map(|rule| &*rule.id).into(),
             Self::FilterLostPackets => loss.map(|loss| loss.packets).into(),
             Self::FilterLostBytes => loss.map(|loss| loss.bytes).into(),
             Self::FilterLostRecords => loss.map(|loss| loss.records).into(),
@@ -361,8 +375,9 @@ mod tests {
             r#""start":1700000010,"end":1700000061,"action":"ACCEPT","log_status":"OK","vpc_id":"vpc-0b2","#,
             r#""subnet_id":"subnet-0c3","tcp_flags":3,"type":"IPv4","pkt_srcaddr":"198.51.100.7","#,
             r#""pkt_dstaddr":"10.0.1.20","flow_direction":"ingress","filter_reason":"new-connection","#,
-            r#""filter_generation":12,"filter_lost_packets":null,"filter_lost_bytes":null,"#,
-            r#""filter_lost_records":null}"#,
+            r#""filter_generation":12,"filter_nacl_id":null,"filter_nacl_rule":null,"#,
+            r#""filter_sg_group":null,"filter_sg_rule":null,"filter_lost_packets":null,"#,
+            r#""filter_lost_bytes":null,"filter_lost_records":null}"#,
             "\n"
         );
         assert_eq!(written(&Format::default_of(Output::Json), &resolved())?, line);
