@@ -1,5 +1,6 @@
 //! Tests of whole documents.
 
+mod conformance;
 mod errors;
 mod examples;
 mod rules;
