@@ -31,6 +31,7 @@ pub const ANY6: &str = "::/0";
 #[derive(Clone, Debug)]
 pub struct Policy {
     ingress: Vec<Value>,
+    other_ingress: Vec<Value>,
     egress: Vec<Value>,
     entries: Vec<Value>,
     flow_logs: Vec<Value>,
@@ -48,6 +49,7 @@ impl Policy {
     pub fn new() -> Self {
         let policy = Self {
             ingress: Vec::new(),
+            other_ingress: Vec::new(),
             egress: Vec::new(),
             entries: Vec::new(),
             flow_logs: Vec::new(),
@@ -83,6 +85,13 @@ impl Policy {
     pub fn allow_out(mut self, service: &str, peer: &str) -> Self {
         self.egress.push(permission(service, peer));
         self
+    }
+
+    /// Puts the interface into [`OTHER_GROUP`], too, and lets that group allow a service in.
+    #[must_use]
+    pub fn other_group_allows_in(mut self, service: &str, peer: &str) -> Self {
+        self.other_ingress.push(permission(service, peer));
+        self.interface_field("Groups", json!([{ "GroupId": GROUP }, { "GroupId": OTHER_GROUP }]))
     }
 
     /// Adds many rules that allow one TCP port each from one host each: `10.B.C.D/32`.
@@ -207,7 +216,7 @@ impl Policy {
                 "Ipv6CidrBlockAssociationSet": [{ "Ipv6CidrBlock": "2001:db8:0:1::/64" }],
             }],
             "NetworkInterfaces": [interface, neighbour],
-            "SecurityGroups": [own_group, group(OTHER_GROUP, "other", &[], &[])],
+            "SecurityGroups": [own_group, group(OTHER_GROUP, "other", &self.other_ingress, &[])],
             "NetworkAcls": [{
                 "NetworkAclId": NACL, "VpcId": VPC, "OwnerId": ACCOUNT, "IsDefault": false,
                 "Associations": [{
