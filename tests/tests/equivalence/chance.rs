@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use filter_common::Direction;
-use filter_ctl::policy::{EffectivePolicy, Group, GroupRule, NetworkAclRule, Origin, Remote, RuleService};
+use filter_ctl::policy::{EffectivePolicy, Group, GroupRule, NetworkAclRule, Peer, RuleService};
 use tests::{
     model::{Content, Packet, Part},
     random::Random,
@@ -110,15 +110,15 @@ impl Chance {
     }
 
     fn rules(&mut self) -> Vec<GroupRule> {
-        (0..1 + self.0.below(5))
+        (0..1 + self.0.below(10))
             .map(|_| {
-                let remotes = (0..1 + self.0.below(3))
-                    .map(|_| Remote {
-                        prefix: self.of(&PREFIXES).parse().expect("a prefix"),
-                        origin: if self.one_in(5) { Origin::PrefixList("pl-1".into()) } else { Origin::Cidr },
-                    })
-                    .collect();
-                GroupRule { service: self.service(), remotes }
+                let prefix = self.of(&PREFIXES).parse().expect("a prefix");
+                let peer = if self.one_in(5) {
+                    Peer::PrefixList { id: "pl-1".into(), entries: [prefix].into() }
+                } else {
+                    Peer::Cidr(prefix)
+                };
+                GroupRule::new(self.service(), peer)
             })
             .collect()
     }

@@ -433,6 +433,9 @@ fn what_keeps_talking_is_not_forgotten() {
 /// its identifier.
 /// Source: EC2 guide `security-group-connection-tracking`.
 /// Enforced: `filter-ebpf/src/pipeline.rs` (`open`); `filter-common/src/packet/query.rs` (`ports`).
+/// Conformance 2.4-c: The answer to a ping that was let through passes, also where its direction has no rule for ICMP.
+/// Source: EC2 guide `security-group-connection-tracking`.
+/// Enforced: `filter-ebpf/src/pipeline.rs` (`recall`).
 #[test]
 fn row_19_pings_are_always_tracked_by_their_identifier() {
     case(

@@ -236,3 +236,35 @@ fn value(attributes: &[Attribute], name: &str) -> Vec<String> {
     };
     attributes.iter().filter_map(text).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace;
+
+    #[test]
+    fn tests_are_found_in_files_inline_modules_and_labs() {
+        let tests = tests(workspace::root()).expect("the workspace's own sources");
+        for (suite, name, runs) in [
+            ("tests/verdicts", "acl::row_25_", ""),
+            ("tests/conformance", "rows_25_to_29_", "every hook, both sides"),
+            ("filter-ctl", "document::tests::conformance::row_39_", ""),
+            ("filter-ctl", "flowlog::format::tests::row_37_", ""),
+        ] {
+            let found = tests.iter().find(|test| test.suite == suite && test.name.starts_with(name));
+            assert_eq!(found.map(|test| test.runs), Some(runs), "{suite} {name}");
+        }
+    }
+
+    #[test]
+    fn a_place_that_is_not_there_is_refused() {
+        let place =
+            |file: &str, symbol: &str| Place { file: file.to_owned(), symbols: vec![symbol.to_owned()] };
+        let file = "filter-ctl/src/compile/effects.rs";
+        for symbol in ["network_acl", "SAME_LINK", "NOTHING", "Effect", "SameSubnet"] {
+            assert!(check(workspace::root(), &place(file, symbol)).is_ok(), "{symbol}");
+        }
+        assert!(check(workspace::root(), &place(file, "no_such_thing")).is_err());
+        assert!(check(workspace::root(), &place("filter-ctl/src/nowhere.rs", "network_acl")).is_err());
+    }
+}

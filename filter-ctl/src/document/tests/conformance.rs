@@ -4,7 +4,7 @@
 //! warning with an id of its own; the codes stand beside the tests.
 
 use super::{Limits, document, folder, load};
-use crate::policy::{EffectivePolicy, RuleService};
+use crate::policy::{EffectivePolicy, GroupRule, RuleService};
 
 /// A document's subnet and interface, in a VPC without IPv6.
 const INTERFACE: &str = "
@@ -64,10 +64,14 @@ fn many(count: usize, one: impl Fn(usize) -> String) -> String {
     (1..=count).map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// The remotes of a group's ingress rules, rule by rule.
-fn remotes(policy: &EffectivePolicy) -> Vec<Vec<String>> {
-    let rules = policy.groups[0].ingress.iter();
-    rules.map(|rule| rule.remotes.iter().map(|remote| remote.prefix.to_string()).collect()).collect()
+/// The addresses that rules are for, rule after rule.
+fn addresses(rules: &[GroupRule]) -> Vec<String> {
+    rules.iter().flat_map(|rule| rule.peer.prefixes()).map(ToString::to_string).collect()
+}
+
+/// Whom the interface's first group lets in.
+fn let_in(text: &str) -> Vec<String> {
+    addresses(&policy(text).groups[0].ingress)
 }
 
 /// Conformance 39: A block's host bits are cleared, and the same rule once more is a duplicate: 100.68.0.18/18 and
@@ -83,7 +87,7 @@ fn row_39_a_rule_that_is_there_in_canonical_form_is_a_duplicate() {
     };
     let same = twice(&format!("{ssh}, IpRanges: [{{ CidrIp: 100.68.0.0/18, Description: again }}]"));
     assert_eq!(found(&same, &Limits::None), (vec![], vec!["host-bits", "duplicate-rule"]));
-    assert_eq!(remotes(&policy(&same))[0], ["100.68.0.0/18"]);
+    assert_eq!(let_in(&same), ["100.68.0.0/18"; 2]);
     // The name of a protocol and its number are one; another port, peer or direction is another rule.
     let by_number = twice("IpProtocol: '6', FromPort: 22, ToPort: 22, IpRanges: [{ CidrIp: 100.68.0.0/18 }]");
     assert_eq!(found(&by_number, &Limits::None).1, ["host-bits", "duplicate-rule"]);
@@ -405,9 +409,8 @@ SecurityGroups:
   - { GroupId: sg-1, IpPermissions: [{ IpProtocol: '-1', UserIdGroupPairs: [{ GroupId: sg-2 }] }] }
   - { GroupId: sg-2, IpPermissions: [{ IpProtocol: '-1', IpRanges: [{ CidrIp: 198.51.100.0/24 }] }] }
 ";
-    let policy = policy(text);
-    assert_eq!(remotes(&policy), [["10.0.1.30/32", "10.0.1.31/32", "2001:db8::30/128", "10.0.1.32/28"]]);
-    assert_eq!(policy.groups.iter().map(|group| group.id.as_str()).collect::<Vec<_>>(), ["sg-1"]);
+    assert_eq!(let_in(text), ["10.0.1.30/32", "10.0.1.31/32", "2001:db8::30/128", "10.0.1.32/28"]);
+    assert_eq!(policy(text).groups.iter().map(|group| group.id.as_str()).collect::<Vec<_>>(), ["sg-1"]);
 }
 
 /// Conformance 1.1-d: An interface that names no group is in its VPC's default group.
@@ -422,26 +425,58 @@ SecurityGroups:
 /// Enforced: `filter-ctl/src/document/resolve.rs` (`default_egress`).
 #[test]
 fn what_groups_allow_by_default() {
-    let egress = |policy: &EffectivePolicy| {
-        let rules = policy.groups[0].egress.iter();
-        assert!(rules.clone().all(|rule| rule.service == RuleService::All));
-        rules.flat_map(|rule| &rule.remotes).map(|remote| remote.prefix.to_string()).collect::<Vec<_>>()
+    let egress = |text: &str| {
+        let rules = policy(text).groups.swap_remove(0).egress;
+        assert!(rules.iter().all(|rule| rule.service == RuleService::All));
+        addresses(&rules)
     };
     let v6 = |text: &str| text.replace("10.0.1.0/24", "10.0.1.0/24, Ipv6CidrBlock: '2001:db8::/64'");
 
     let unnamed = INTERFACE.replace(", Groups: [{ GroupId: sg-1 }]", "");
-    let default = policy(&unnamed);
-    assert_eq!(default.groups[0].name, "default");
-    assert_eq!(remotes(&default), [["10.0.1.20/32"]]);
-    assert_eq!(egress(&default), ["0.0.0.0/0"]);
-    assert_eq!(egress(&policy(&v6(&unnamed))), ["0.0.0.0/0", "::/0"]);
+    assert_eq!(policy(&unnamed).groups[0].name, "default");
+    assert_eq!(let_in(&unnamed), ["10.0.1.20/32"]);
+    assert_eq!(egress(&unnamed), ["0.0.0.0/0"]);
+    assert_eq!(egress(&v6(&unnamed)), ["0.0.0.0/0", "::/0"]);
 
     let new = format!("{INTERFACE}SecurityGroups: [{{ GroupId: sg-1 }}]\n");
-    assert!(remotes(&policy(&new)).is_empty());
-    assert_eq!(egress(&policy(&new)), ["0.0.0.0/0"]);
-    assert_eq!(egress(&policy(&v6(&new))), ["0.0.0.0/0", "::/0"]);
+    assert!(let_in(&new).is_empty());
+    assert_eq!(egress(&new), ["0.0.0.0/0"]);
+    assert_eq!(egress(&v6(&new)), ["0.0.0.0/0", "::/0"]);
     let none = format!("{INTERFACE}SecurityGroups: [{{ GroupId: sg-1, IpPermissionsEgress: [] }}]\n");
-    assert!(egress(&policy(&none)).is_empty());
+    assert!(egress(&none).is_empty());
+}
+
+/// Conformance 1.2-a: A group's name has 1 to 255 characters of AWS's set, does not begin with `sg-`, and is `default` for the
+/// default group only.
+/// Source: EC2 API `CreateSecurityGroup`.
+/// Enforced: `filter-ctl/src/document/decode/group.rs` (`group_name`).
+#[test]
+fn what_a_group_may_be_called() {
+    let with = |name: &str| errors(&format!("SecurityGroups: [{{ GroupId: sg-1, GroupName: '{name}' }}]\n"));
+    for good in ["web", "a b._-:/()#,@[]+=&;{}!$*", "default", "my-sg-1", &"x".repeat(255)] {
+        assert!(with(good).is_empty(), "{good}");
+    }
+    for bad in ["", " ", "sg-web", "Default", "caf\u{e9}", "a|b", "a%b", &"x".repeat(256)] {
+        assert_eq!(with(bad), ["bad-group-name"], "{bad}");
+    }
+}
+
+/// Conformance 1.5-c: A prefix list is of one family.
+/// Source: VPC guide `managed-prefix-lists`.
+/// Enforced: `filter-ctl/src/document/defaults.rs` (`merge_prefix_lists`).
+#[test]
+fn a_prefix_list_is_of_one_family() {
+    let with = |family: &str, block: &str| {
+        errors(&format!(
+            "ManagedPrefixLists: [{{ PrefixListId: pl-1, AddressFamily: {family}, Entries: [{{ Cidr: '{block}' }}] }}]\n"
+        ))
+    };
+    for (family, block) in [("IPv4", "192.0.2.0/24"), ("IPv6", "2001:db8::/32")] {
+        assert!(with(family, block).is_empty());
+    }
+    for (family, block) in [("IPv6", "192.0.2.0/24"), ("IPv4", "2001:db8::/32")] {
+        assert_eq!(with(family, block), ["prefix-list-family"]);
+    }
 }
 
 /// Conformance 1.7-a: A rule that refers to a group or list that is gone is stale: it stays, matches nothing, and is told;
@@ -455,14 +490,14 @@ fn a_stale_rule_matches_nothing_and_is_told() {
          IpRanges: [{ CidrIp: 192.0.2.0/24 }] }",
     );
     assert_eq!(found(&text, &Limits::None), (vec![], vec!["stale-reference"; 2]));
-    assert_eq!(remotes(&policy(&text)), [["192.0.2.0/24"]]);
+    assert_eq!(let_in(&text), ["192.0.2.0/24"]);
     let back = text.replace("[{ GroupId: sg-1, Ip", "[{ GroupId: sg-9 }, { GroupId: sg-1, Ip");
     let back = back.replace(
         "Groups: [{ GroupId: sg-1 }] }]",
         "Groups: [{ GroupId: sg-1 }] }, { NetworkInterfaceId: eni-9, PrivateIpAddress: 10.0.1.90, Groups: [{ GroupId: sg-9 }] }]",
     );
     assert_eq!(found(&back, &Limits::None), (vec![], vec!["stale-reference"]));
-    assert_eq!(remotes(&policy(&back)), [["192.0.2.0/24", "10.0.1.90/32"]]);
+    assert_eq!(let_in(&back), ["192.0.2.0/24", "10.0.1.90/32"]);
 }
 
 /// Conformance 2.3-d: The timeouts of an interface are 60 to 432,000 s for established TCP, 30 to 60 s for UDP, 60 to 180 s
