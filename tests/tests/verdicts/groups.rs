@@ -211,7 +211,7 @@ fn row_10_a_rule_for_ipv4_says_nothing_of_ipv6() {
 
 /// Conformance 11: A group as source is its members: N, which is in it, passes; H, which is not, does not.
 /// Source: VPC guide `security-group-rules`.
-/// Enforced: `filter-ctl/src/document/resolve.rs` (`remotes`).
+/// Enforced: `filter-ctl/src/document/resolve.rs` (`peer`).
 #[test]
 fn row_11_a_group_as_source_is_its_members() {
     let (own, neighbour) = ("[2001:db8:0:1::20]:22", "[2001:db8:0:1::30]:40000");
@@ -276,7 +276,7 @@ fn row_13_members_of_the_default_group_reach_each_other() {
 /// Conformance 14: A prefix list as source is its entries of now: an entry that is taken out lets H open no
 /// new connection.
 /// Source: VPC guide `managed-prefix-lists`.
-/// Enforced: `filter-ctl/src/document/resolve.rs` (`remotes`).
+/// Enforced: `filter-ctl/src/document/resolve.rs` (`peer`).
 #[test]
 fn row_14_a_prefix_list_is_its_entries_of_now() {
     let policy = Policy::new().allow_in("tcp 22", PREFIX_LIST);
@@ -295,7 +295,7 @@ fn row_14_a_prefix_list_is_its_entries_of_now() {
 /// Conformance 1.1-a: Members of a group may not talk to each other by their membership: it takes a rule
 /// that names the group.
 /// Source: VPC guide `security-group-rules`.
-/// Enforced: `filter-ctl/src/document/resolve.rs` (`rule`).
+/// Enforced: `filter-ctl/src/document/resolve.rs` (`rules`).
 #[test]
 fn members_of_a_group_talk_by_a_rule_that_names_it_only() {
     let member = Policy::new().neighbour_in(&[GROUP]);
@@ -329,10 +329,10 @@ fn the_groups_are_asked_within_the_subnet_too() {
 
 /// Conformance 1.4-a: A group as destination of an egress rule is its members, as it is as a source.
 /// Source: VPC guide `security-group-rules`.
-/// Enforced: `filter-ctl/src/document/resolve.rs` (`remotes`).
+/// Enforced: `filter-ctl/src/document/resolve.rs` (`peer`).
 /// Conformance 1.5-a: A prefix list as destination of an egress rule is its entries.
 /// Source: VPC guide `managed-prefix-lists`.
-/// Enforced: `filter-ctl/src/document/resolve.rs` (`remotes`).
+/// Enforced: `filter-ctl/src/document/resolve.rs` (`peer`).
 #[test]
 fn groups_and_prefix_lists_are_destinations_too() {
     case(

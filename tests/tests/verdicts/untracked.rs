@@ -125,7 +125,8 @@ fn udp_is_untracked_by_the_same_rules() {
 
 /// Conformance 2.1-e: Everywhere is `0.0.0.0/0` or `::/0`, and nothing that comes to the same.
 /// Source: EC2 guide `security-group-connection-tracking`.
-/// Enforced: `filter-ctl/src/compile/effects.rs` (`group`).
+/// Enforced: `filter-ctl/src/compile/effects.rs` (`group`); `filter-ctl/src/policy.rs`
+/// (`is_any_address`).
 #[test]
 fn a_prefix_list_or_two_halves_of_the_world_are_not_everywhere() {
     case(

@@ -393,7 +393,7 @@ fn which_network_acl_a_subnet_has() {
 /// Enforced: `filter-ctl/src/document/index.rs` (`join`); `filter-ctl/src/document/decode/interface.rs` (`addresses`).
 /// Conformance 1.4-c: A reference does not import the referenced group's rules.
 /// Source: VPC guide `security-group-rules`.
-/// Enforced: `filter-ctl/src/document/resolve.rs` (`remotes`).
+/// Enforced: `filter-ctl/src/document/resolve.rs` (`peer`).
 #[test]
 fn a_reference_means_addresses_and_not_rules() {
     let text = "
@@ -482,7 +482,7 @@ fn a_prefix_list_is_of_one_family() {
 /// Conformance 1.7-a: A rule that refers to a group or list that is gone is stale: it stays, matches nothing, and is told;
 /// when the group is back, it counts again.
 /// Source: VPC peering guide `vpc-peering-security-groups`; EC2 API `DescribeStaleSecurityGroups`.
-/// Enforced: `filter-ctl/src/document/resolve.rs` (`remotes`); `filter-ctl/src/document/reach.rs` (`check_permissions`).
+/// Enforced: `filter-ctl/src/document/resolve.rs` (`peer`); `filter-ctl/src/document/reach.rs` (`check_permissions`).
 #[test]
 fn a_stale_rule_matches_nothing_and_is_told() {
     let text = group(
