@@ -129,13 +129,23 @@ pub fn programs() -> MutexGuard<'static, Programs> {
 /// When the document is none.
 #[must_use]
 pub fn effective(policy: &policy::Policy) -> EffectivePolicy {
+    effective_of(policy, policy::ENI)
+}
+
+/// The policy that a document comes to for one of its interfaces.
+///
+/// # Panics
+///
+/// When the document is none.
+#[must_use]
+pub fn effective_of(policy: &policy::Policy, interface: &str) -> EffectivePolicy {
     let folder = TempDir::new().expect("a folder");
     let file = folder.path().join("policy.json");
     fs::write(&file, policy.document().to_string()).expect("write the document");
     let loaded =
         document::load(&file, &Limits::None).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
     let (policy, _) =
-        loaded.document.effective(policy::ENI).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+        loaded.document.effective(interface).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
     policy
 }
 

@@ -5,6 +5,8 @@
 
 #[path = "verdicts/acl.rs"]
 mod acl;
+#[path = "verdicts/acl_entries.rs"]
+mod acl_entries;
 #[path = "verdicts/broken.rs"]
 mod broken;
 #[path = "verdicts/case.rs"]

@@ -6,6 +6,7 @@
 mod audit;
 mod bench;
 mod build;
+mod conformance;
 mod demo;
 mod install;
 mod lab;
@@ -36,6 +37,7 @@ enum Action {
     Demo(demo::Arguments),
     Test(test::Arguments),
     Lint(lint::Arguments),
+    Conformance(conformance::Arguments),
     Audit(audit::Arguments),
     Bench(bench::Arguments),
     Install(install::Arguments),
@@ -60,6 +62,7 @@ fn perform(action: Action) -> Result<ExitCode> {
         Action::Demo(arguments) => demo::perform(&arguments)?,
         Action::Test(arguments) => test::perform(&arguments)?,
         Action::Lint(arguments) => lint::perform(&arguments)?,
+        Action::Conformance(arguments) => conformance::perform(&arguments)?,
         Action::Audit(arguments) => return audit::perform(&arguments),
         Action::Bench(arguments) => bench::perform(&arguments)?,
         Action::Install(arguments) => install::perform(&arguments)?,

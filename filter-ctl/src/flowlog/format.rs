@@ -325,8 +325,9 @@ mod tests {
         Ok(())
     }
 
+    /// Conformance 30.
     #[test]
-    fn semantics_30_a_ping_let_in_and_its_reply_dropped_by_the_network_acl() -> TestResult {
+    fn row_30_a_ping_let_in_and_its_reply_dropped_by_the_network_acl() -> TestResult {
         let ping = FlowRecord {
             protocol: 1,
             local_port: 0,
@@ -345,8 +346,12 @@ mod tests {
         Ok(())
     }
 
+    /// Conformance 37: The record of an interval without traffic has `NODATA` and dashes: seven from srcaddr to bytes, and
+    /// one for the action.
+    /// Source: VPC guide `flow-logs-records-examples`.
+    /// Enforced: `filter-ctl/src/flowlog/format.rs`.
     #[test]
-    fn semantics_37_a_record_without_a_flow_has_seven_dashes_and_one_for_the_action() -> TestResult {
+    fn row_37_a_record_without_a_flow_has_seven_dashes_and_one_for_the_action() -> TestResult {
         let format = Format::default_of(Output::Text);
         let lost = "2 111122223333 eni-0a1 - - - - - - - 1700000010 1700000061 - SKIPDATA\n";
         assert_eq!(written(&format, &lost_record())?, lost);
@@ -355,8 +360,9 @@ mod tests {
         Ok(())
     }
 
+    /// Conformance 38.
     #[test]
-    fn semantics_38_text_shows_the_primary_address_and_json_the_packets_too() -> TestResult {
+    fn row_38_text_shows_the_primary_address_and_json_the_packets_too() -> TestResult {
         let to_secondary = FlowRecord { local: IpAddr::from([10, 0, 1, 99]).into(), ..record(0) };
         assert!(text(&to_secondary)?.contains(" 198.51.100.7 10.0.1.20 40022 22 "));
         let json: serde_json::Value =

@@ -150,8 +150,11 @@ mod tests {
         }
     }
 
+    /// Conformance 38: A packet to a secondary address of E: `dstaddr` is the primary one, `pkt-dstaddr` the packet's.
+    /// Source: VPC guide `flow-logs-limitations`.
+    /// Enforced: `filter-ctl/src/flowlog/resolve.rs` (`shown`, `flow`).
     #[test]
-    fn semantics_38_the_primary_address_is_shown_and_the_packets_own_is_kept() {
+    fn row_38_the_primary_address_is_shown_and_the_packets_own_is_kept() {
         let resolved = resolve(&FlowRecord { local: [10, 0, 1, 99].into_address(), ..record(3) });
         let flow = flow_of(&resolved);
         assert_eq!(flow.shown.to_string(), "10.0.1.20");

@@ -95,6 +95,10 @@ fn next_interval(eni: &mut Eni<'_>) {
     eni.wait_for_interval(SECONDS);
 }
 
+/// Conformance 35: A short TCP session within one interval is two records: flags 3 from the client, 19 from the
+/// server.
+/// Source: VPC guide `flow-logs-records-examples`.
+/// Enforced: `filter-ebpf/src/account.rs` (`count_flow`); `filter-common/src/track.rs` (`logged_flags`).
 #[test]
 fn row_35_a_short_session_is_two_records_with_flags_3_and_19() {
     each(&EVERYWHERE, &server(), |eni, place| {
@@ -119,6 +123,10 @@ fn row_35_a_short_session_is_two_records_with_flags_3_and_19() {
     });
 }
 
+/// Conformance 36: A session over three intervals has flags 2 and 18, then 0, then 1.
+/// Source: VPC guide `flow-log-records`.
+/// Enforced: `filter-ebpf/src/account.rs` (`end_interval`, `count_flow`); `filter-common/src/track.rs`
+/// (`logged_flags`).
 #[test]
 fn row_36_a_session_over_three_windows_has_flags_2_0_1_and_18_0_1() {
     each(&EVERYWHERE, &server(), |eni, place| {
@@ -240,6 +248,7 @@ fn pings_have_their_query_in_the_place_of_ports_and_a_record_each_way() {
     });
 }
 
+/// Conformance 33, 4.3-a.
 #[test]
 fn row_33_what_is_not_judged_has_no_record() {
     each(&EVERYWHERE, &server(), |eni, place| {

@@ -4,9 +4,12 @@
 //! are dropped, never let through; half-open entries make room before anything else does.
 
 use filter_common::{
-    Direction::Ingress,
+    Direction::{Egress, Ingress},
     abi::sweep_flags,
-    verdict::Reason::{AllowanceExceeded, Connection, NewConnection, SecurityGroup, Stray, Untracked},
+    verdict::{
+        Category::{Accepted, Rejected},
+        Reason::{AllowanceExceeded, Connection, NewConnection, SecurityGroup, Stray, Untracked},
+    },
 };
 use filter_ctl::policy::EffectivePolicy;
 use tests::{
@@ -15,7 +18,7 @@ use tests::{
     program::{Eni, Metadata, Receive, Setting, effective, programs},
 };
 
-use crate::case::{EVERYWHERE, HOST_RULE, Step, case, each, egress, ingress, tracked, walk};
+use crate::case::{EVERYWHERE, HOST_RULE, Step, case, each, egress, ingress, recorded, tracked, walk};
 
 const SSH: &str = "10.0.1.20:22";
 
@@ -42,6 +45,10 @@ fn three_established() -> Vec<Step> {
     (1..=3).flat_map(establish).collect()
 }
 
+/// Conformance 24: With the table full, what would begin a tracked connection is dropped, in and out, REJECT; old
+/// connections and untracked flows go on.
+/// Source: EC2 guide `security-group-connection-tracking`.
+/// Enforced: `filter-ebpf/src/connections.rs` (`reserve`, `evict`); `filter-ebpf/src/pipeline.rs` (`open`).
 #[test]
 fn row_24_with_the_allowance_used_up_new_connections_are_refused_and_old_ones_go_on() {
     let policy =
@@ -57,8 +64,16 @@ fn row_24_with_the_allowance_used_up_new_connections_are_refused_and_old_ones_go
         ingress(syn(&host(4), web), Untracked),
         egress(syn_ack(web, &host(4)), Untracked),
         tracked(3),
+        // Three handshakes, four packets of old and untracked flows, two refusals by the room and one by
+        // the rules.
+        recorded(&[
+            (Ingress, Accepted, 8),
+            (Ingress, Rejected, 1),
+            (Egress, Accepted, 5),
+            (Egress, Rejected, 2),
+        ]),
     ]);
-    case(with_room_for(&policy, 3), &steps);
+    case(with_room_for(&policy.log("ALL"), 3), &steps);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod account;
 mod aws;
+mod conformance;
 mod errors;
 mod examples;
 mod rules;
