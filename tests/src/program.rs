@@ -19,7 +19,7 @@ use std::{
 
 use aya::{
     Ebpf, Pod,
-    maps::{Array, Map, MapData},
+    maps::{Array, Map, MapData, PerCpuArray},
     programs::{ProgramInfo, SchedClassifier, Xdp},
 };
 pub use eni::{Eni, ring_capacity};
@@ -109,13 +109,15 @@ pub struct Programs {
     host: Host,
     places: Places,
     hooks: HashMap<Setting, Hooks>,
+    /// Open once: they are read for every frame.
+    counters: PerCpuArray<MapData, eni::PlainCounters>,
     generation: u32,
     moved: u64,
     // Goes with the process.
     _bpffs: OwnedFd,
 }
 
-/// The one set of programs of this process, whoever holds it works alone.
+/// The common set of programs of this process, whoever holds it works alone.
 pub fn programs() -> MutexGuard<'static, Programs> {
     static PROGRAMS: OnceLock<Mutex<Programs>> = OnceLock::new();
     // A failed test leaves nothing that the next one does not clear.
@@ -139,8 +141,21 @@ pub fn effective(policy: &policy::Policy) -> EffectivePolicy {
     policy
 }
 
+impl Default for Programs {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Programs {
-    fn new() -> Self {
+    /// A set of one's own, with a clock of its own: for tests that run in several threads. Most do
+    /// with the common one, [`programs`].
+    ///
+    /// # Panics
+    ///
+    /// When the kernel refuses something.
+    #[must_use]
+    pub fn new() -> Self {
         let bpffs = mount_bpffs();
         let root = PathBuf::from(format!("/proc/self/fd/{}", bpffs.as_raw_fd()));
         let places = Places::new(root.join("no-state"), root.join("filter"));
@@ -156,7 +171,9 @@ impl Programs {
         }
         let host = Host::open_in(&places).expect("open what was just made");
         write_secret(&host);
-        Self { host, places, hooks: HashMap::new(), generation: 0, moved: 0, _bpffs: bpffs }
+        let counters = Map::PerCpuArray(host.map(maps::COUNTERS).expect("the counters"));
+        let counters = counters.try_into().expect("an array per CPU");
+        Self { host, places, hooks: HashMap::new(), counters, generation: 0, moved: 0, _bpffs: bpffs }
     }
 
     /// The maps.

@@ -2,13 +2,13 @@
 
 use aya::{
     Pod,
-    maps::{Map, MapData, PerCpuArray, PerCpuValues},
+    maps::PerCpuValues,
     programs::{SchedClassifier, TestRun, TestRunOptions, Xdp},
     util::nr_cpus,
 };
 use filter_common::{
     Direction,
-    abi::{self, FRAGMENT_SECONDS, RING_BYTES, maps, programs, sweep_flags},
+    abi::{self, FRAGMENT_SECONDS, RING_BYTES, programs, sweep_flags},
     counters::Counters,
     record::FlowRecord,
     verdict::Reason,
@@ -25,6 +25,13 @@ use filter_ctl::{
 
 use super::{Metadata, Outcome, Programs, Receive, Setting};
 use crate::frame::Frame;
+
+/// Counters as aya wants them.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct PlainCounters(Counters);
+// SAFETY: a struct of integers without padding.
+unsafe impl Pod for PlainCounters {}
 
 /// A network interface whose packets the programs judge.
 pub struct Eni<'a> {
@@ -87,18 +94,9 @@ impl Eni<'_> {
     }
 
     fn clear_counters(&mut self) {
-        /// Counters as aya wants them.
-        #[derive(Clone, Copy)]
-        #[repr(transparent)]
-        struct Plain(Counters);
-        // SAFETY: a struct of integers without padding.
-        unsafe impl Pod for Plain {}
-        let map = self.programs.host.map(maps::COUNTERS).expect("the counters");
-        let mut map: PerCpuArray<MapData, Plain> =
-            Map::PerCpuArray(map).try_into().expect("an array per CPU");
         let cpus = nr_cpus().expect("the number of CPUs");
-        let zeros = PerCpuValues::try_from(vec![Plain(Counters::ZERO); cpus]).expect("one for each CPU");
-        map.set(self.slot, zeros, 0).expect("clear the counters");
+        let zeros = PerCpuValues::try_from(vec![PlainCounters(Counters::ZERO); cpus]).expect("one for each CPU");
+        self.programs.counters.set(self.slot, zeros, 0).expect("clear the counters");
     }
 
     /// Moves the programs' clock on.
@@ -123,7 +121,20 @@ impl Eni<'_> {
     /// What is counted so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.programs.host.counters(self.slot).expect("read the counters")
+        let all = self.programs.counters.get(&self.slot, 0).expect("read the counters");
+        let mut sum = Counters::ZERO;
+        for PlainCounters(one) in all.iter() {
+            for way in [0, 1] {
+                for reason in 0..Reason::COUNT {
+                    sum.packets[way][reason] += one.packets[way][reason];
+                    sum.bytes[way][reason] += one.bytes[way][reason];
+                }
+                sum.lost_packets[way] += one.lost_packets[way];
+                sum.lost_bytes[way] += one.lost_bytes[way];
+                sum.lost_records[way] += one.lost_records[way];
+            }
+        }
+        sum
     }
 
     /// Takes what the ring holds of this interface.
@@ -170,13 +181,33 @@ impl Eni<'_> {
     }
 
     /// [`Eni::judge_as`] of any bytes.
+    ///
+    /// # Panics
+    ///
+    /// Where [`Eni::try_judge_bytes`] has no answer.
     pub fn judge_bytes(&mut self, direction: Direction, bytes: &[u8], metadata: Metadata) -> Outcome {
+        self.try_judge_bytes(direction, bytes, metadata).unwrap_or_else(|wrong| panic!("{wrong}"))
+    }
+
+    /// [`Eni::judge_bytes`] for whoever shrinks a failure.
+    ///
+    /// # Errors
+    ///
+    /// When the counters do not say one reason, or another than what became of the frame.
+    pub fn try_judge_bytes(
+        &mut self,
+        direction: Direction,
+        bytes: &[u8],
+        metadata: Metadata,
+    ) -> Result<Outcome, String> {
         let before = self.counters();
         let passed = self.run(direction, bytes, metadata);
         let after = self.counters();
-        let outcome = difference(&before, &after, direction);
-        assert_eq!(passed, outcome.reason.passes(), "{:?} was counted, but passed: {passed}", outcome.reason);
-        outcome
+        let outcome = difference(&before, &after, direction)?;
+        if passed != outcome.reason.passes() {
+            return Err(format!("{:?} was counted, but passed: {passed}", outcome.reason));
+        }
+        Ok(outcome)
     }
 
     /// Runs the programs over a frame without asking the counters; whether it passed.
@@ -223,7 +254,7 @@ fn context(metadata: Metadata) -> [u8; 192] {
 }
 
 /// The one reason whose counter has moved.
-fn difference(before: &Counters, after: &Counters, expected: Direction) -> Outcome {
+fn difference(before: &Counters, after: &Counters, expected: Direction) -> Result<Outcome, String> {
     let mut moved = Vec::new();
     for direction in [Direction::Ingress, Direction::Egress] {
         for reason in Reason::ALL {
@@ -236,8 +267,8 @@ fn difference(before: &Counters, after: &Counters, expected: Direction) -> Outco
         }
     }
     match moved[..] {
-        [(direction, outcome)] if direction == expected => outcome,
-        _ => panic!("one {} packet was counted as {moved:?}", expected.name()),
+        [(direction, outcome)] if direction == expected => Ok(outcome),
+        _ => Err(format!("one {} packet was counted as {moved:?}", expected.name())),
     }
 }
 
