@@ -65,7 +65,7 @@ use filter_common::verdict::Reason;
 use tests::program::Programs;
 
 /// Cases of an ordinary run.
-const CASES: u64 = 1_400;
+const CASES: u64 = 900;
 /// Packets that they are, at least.
 const PACKETS: u64 = 300_000;
 /// Who run them.

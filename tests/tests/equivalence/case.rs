@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use filter_common::{Direction, service::Service, verdict::Reason};
+use filter_common::{Direction, cell::Cell, service::Service, verdict::Reason};
 use filter_ctl::{policy::EffectivePolicy, reference::Reference};
 use ipnet::IpNet;
 use tests::{
@@ -17,13 +17,13 @@ use tests::{
 use crate::{
     chance::Chance,
     document::{self, Form},
-    facts::{Fact, World},
+    facts::{ENI, Fact, World},
     packets::Edges,
 };
 
 /// Steps of a case, and every how many the rules change.
-const STEPS: usize = 300;
-const CHANGE_EVERY: u64 = 150;
+const STEPS: usize = 400;
+const CHANGE_EVERY: u64 = 200;
 
 const WAITS: [u32; 14] = [1, 5, 9, 12, 28, 33, 44, 58, 64, 118, 125, 175, 345, 605];
 
@@ -92,7 +92,7 @@ impl Case {
             // What passes, as far as rules tell, makes the better story.
             let world = World(now.iter().map(|number| &facts[number]).collect());
             let cell = world.cell(direction, remote(direction, &packet), packet.service());
-            if cell.0 & 0b11 == 0b11 || chance.one_in(6) {
+            if cell.has(Cell::NACL_ALLOW | Cell::GROUP_ALLOW) || chance.one_in(12) {
                 history.push((direction, packet.clone()));
             }
             steps.push(Step::Packet(direction, packet));
@@ -145,9 +145,8 @@ impl Case {
     fn load(&self, holds: &BTreeSet<usize>) -> Result<EffectivePolicy, String> {
         let world = self.world(holds);
         let policy = document::load(&world, self.form)?;
-        let own = |blocks: Vec<IpNet>| blocks.into_iter().map(|block| block.trunc()).collect::<BTreeSet<_>>();
-        let said =
-            (world.timeouts(), world.holds(&Fact::SourceDestCheck), own(world.addresses(crate::facts::ENI)));
+        let own = |blocks: Vec<IpNet>| BTreeSet::from_iter(blocks);
+        let said = (world.timeouts(), world.holds(&Fact::SourceDestCheck), own(world.addresses(ENI)));
         let resolved = (policy.timeouts, policy.source_dest_check, own(policy.interface.own.clone()));
         if said != resolved {
             return Err(format!("the document says {said:?}, its policy {resolved:?}"));

@@ -8,7 +8,7 @@ use tests::model::{Content, Packet, Part};
 
 use crate::{
     chance::{Chance, PORTS},
-    facts::{Fact, Peer, Service},
+    facts::{ENI, Fact, Peer, Service},
 };
 
 const REMOTES: [&str; 20] = [
@@ -70,11 +70,14 @@ impl Edges {
         };
         for fact in facts {
             match fact {
-                Fact::Rule { direction, service, peer, .. } => {
+                Fact::Rule { group, direction, service, peer } => {
                     edges.add_service(service);
                     if let Peer::Cidr(block) = peer {
                         edges.add_block(*block);
-                        edges.targets.push((*direction, *service, *block));
+                        // What may allow it is aimed at more often than what allows nothing or denies.
+                        let own = facts.contains(&Fact::Member { interface: ENI, group: *group });
+                        let times = if own { 6 } else { 1 };
+                        edges.targets.extend(std::iter::repeat_n((*direction, *service, *block), times));
                     }
                 }
                 Fact::Entry { direction, service, block, .. } => {
@@ -142,8 +145,8 @@ impl Chance {
     pub(crate) fn packet(&mut self, edges: &Edges) -> (Direction, Packet) {
         match self.below(40) {
             0 => return self.dhcp(),
-            1 => return self.listener(),
-            2..22 if !edges.targets.is_empty() => return self.aimed(edges),
+            1 => return self.discovery(),
+            2..26 if !edges.targets.is_empty() => return self.aimed(edges),
             _ => {}
         }
         let local = address(self.of(&LOCALS));
@@ -212,13 +215,17 @@ impl Chance {
         Content::Icmp(kind, code, self.of(&[7, 8]))
     }
 
-    /// Listener discovery, or nearly so.
-    fn listener(&mut self) -> (Direction, Packet) {
+    /// Neighbour or listener discovery, or nearly so.
+    fn discovery(&mut self) -> (Direction, Packet) {
         let source = address(self.of(&["fe80::1", "fe80::20", "2001:db8:0:1::30", "::"]));
         let destination = address(self.of(&["ff02::16", "fe80::20"]));
-        let kind = self.of(&[129, 130, 131, 132, 142, 143, 144]);
+        let (kind, hop_limit) = if self.one_in(2) {
+            (self.of(&[129, 130, 131, 132, 142, 143, 144]), self.of(&[1, 1, 2, 255]))
+        } else {
+            (self.of(&[132, 133, 134, 135, 136, 137, 138]), self.of(&[255, 255, 254, 1]))
+        };
         let mut packet = packet(source, destination, Content::Icmp(kind, self.of(&[0, 0, 1]), 0));
-        packet.hop_limit = self.of(&[1, 1, 2, 255]);
+        packet.hop_limit = hop_limit;
         (self.direction(), packet)
     }
 
