@@ -2,9 +2,15 @@
 //!
 //! The narrow type between the documents (which produce it, [`crate::document`]) and the compiler
 //! and the reference evaluator (which read it, [`crate::compile`], [`crate::reference`]): group
-//! references and prefix lists are addresses here, defaults are filled in, nothing is stale.
+//! references and prefix lists are addresses here, and defaults are filled in.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+mod rule_id;
+mod text;
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use filter_common::track::IdleTimeouts;
 use ipnet::IpNet;
@@ -66,34 +72,67 @@ pub struct Group {
     pub egress: Vec<GroupRule>,
 }
 
-/// One element of `IpPermissions`: it allows its services to and from all of its remotes.
+/// A security group rule, which has one peer, as AWS counts them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GroupRule {
     /// What it allows.
     pub service: RuleService,
-    /// The remote addresses, with where each came from.
-    pub remotes: Vec<Remote>,
+    /// To and from whom.
+    pub peer: Peer,
+    /// `SecurityGroupRuleId`, where the document tells it; else [`Group::rule_id`] derives one.
+    pub given_id: Option<Arc<str>>,
+    /// `Description`
+    pub description: Option<Arc<str>>,
+    /// Position of its element in `IpPermissions` or `IpPermissionsEgress`, and its own in the
+    /// element's list of peers of its kind.
+    pub position: (u32, u32),
 }
 
-/// One remote of a group's rule.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Remote {
-    /// The addresses.
-    pub prefix: IpNet,
-    /// Whether the rule itself says this CIDR block (only such a rule for `0.0.0.0/0` or `::/0` is
-    /// an any-address rule), or a group's member or prefix list's entry stands behind it.
-    pub origin: Origin,
+impl GroupRule {
+    /// A rule that the document neither names nor describes.
+    #[must_use]
+    pub const fn new(service: RuleService, peer: Peer) -> Self {
+        Self { service, peer, given_id: None, description: None, position: (0, 0) }
+    }
 }
 
-/// Where a remote comes from.
+/// The other end that a security group rule is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Origin {
-    /// `CidrIp`, `CidrIpv6`.
-    Cidr,
-    /// A member of this security group.
-    Group(String),
-    /// An entry of this prefix list.
-    PrefixList(String),
+pub enum Peer {
+    /// `CidrIp`, `CidrIpv6`. Only such a peer of `0.0.0.0/0` or `::/0` is any address (see
+    /// [`filter_common::cell::untracked`]): not a list or a group that holds all of them.
+    Cidr(IpNet),
+    /// The members of a security group.
+    Group {
+        /// `sg-…`
+        id: Arc<str>,
+        /// Their private addresses; none if the reference is stale.
+        members: Arc<[IpNet]>,
+    },
+    /// The entries of a prefix list.
+    PrefixList {
+        /// `pl-…`
+        id: Arc<str>,
+        /// None if the reference is stale.
+        entries: Arc<[IpNet]>,
+    },
+}
+
+impl Peer {
+    /// The addresses that it stands for.
+    #[must_use]
+    pub fn prefixes(&self) -> &[IpNet] {
+        match self {
+            Self::Cidr(prefix) => std::slice::from_ref(prefix),
+            Self::Group { members: prefixes, .. } | Self::PrefixList { entries: prefixes, .. } => prefixes,
+        }
+    }
+
+    /// Whether the rule itself says "any address".
+    #[must_use]
+    pub fn is_any_address(&self) -> bool {
+        matches!(self, Self::Cidr(prefix) if prefix.prefix_len() == 0)
+    }
 }
 
 /// A network ACL, each direction sorted by rule number. What no rule matches is denied (`*`).

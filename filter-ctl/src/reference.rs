@@ -12,7 +12,7 @@ use filter_common::{
     service::{Service, ServiceKind},
 };
 
-use crate::policy::{EffectivePolicy, Group, GroupRule, NetworkAclRule, Origin, Remote, RuleService};
+use crate::policy::{EffectivePolicy, Group, GroupRule, NetworkAclRule, Peer, RuleService};
 
 /// A policy, asked rule by rule.
 #[derive(Clone, Copy, Debug)]
@@ -43,10 +43,10 @@ impl<'a> Reference<'a> {
         }
 
         // VPC guide, `security-group-rules`: rules only allow, and all groups' rules are one set.
-        for (rule, remote) in self.matches(direction, remote, service) {
+        for (_, rule) in self.group_rules(direction, remote, service) {
             bits |= Cell::GROUP_ALLOW;
             // EC2 guide, `security-group-connection-tracking`, "Untracked connections".
-            let everywhere = is_everywhere(remote);
+            let everywhere = is_everywhere(&rule.peer);
             let all_ports = is_for_all_ports(rule.service);
             if everywhere {
                 bits |= Cell::ANY_ADDRESS;
@@ -104,38 +104,17 @@ impl<'a> Reference<'a> {
             .min_by_key(|rule| rule.number)
     }
 
-    /// The groups' rules that match, in the document's order, each as its group and its place in that
-    /// group's list for the direction.
-    #[must_use]
+    /// The groups' rules that match, in the document's order, each with its group.
     pub fn group_rules(
         &self,
         direction: Direction,
         remote: IpAddr,
         service: Service,
-    ) -> Vec<(&'a Group, usize)> {
-        let mut matching = Vec::new();
-        for group in &self.policy.groups {
-            for (place, rule) in rules(group, direction).iter().enumerate() {
-                if rule.remotes.iter().any(|peer| is_match(rule, peer, remote, service)) {
-                    matching.push((group, place));
-                }
-            }
-        }
-        matching
-    }
-
-    fn matches(
-        &self,
-        direction: Direction,
-        remote: IpAddr,
-        service: Service,
-    ) -> impl Iterator<Item = (&'a GroupRule, &'a Remote)> {
-        self.policy
-            .groups
-            .iter()
-            .flat_map(move |group| rules(group, direction))
-            .flat_map(|rule| rule.remotes.iter().map(move |peer| (rule, peer)))
-            .filter(move |(rule, peer)| is_match(rule, peer, remote, service))
+    ) -> impl Iterator<Item = (&'a Group, &'a GroupRule)> {
+        let groups = self.policy.groups.iter();
+        groups
+            .flat_map(move |group| rules(group, direction).iter().map(move |rule| (group, rule)))
+            .filter(move |(_, rule)| is_match(rule, remote, service))
     }
 }
 
@@ -146,18 +125,19 @@ fn rules(group: &Group, direction: Direction) -> &[GroupRule] {
     }
 }
 
-/// Whether a security group's rule, by one of its remotes, matches.
+/// Whether a security group's rule matches.
 ///
 /// VPC guide, `security-group-rules`: protocol, destination port or ICMP type and code, and remote. An
 /// IPv4 range never matches IPv6 and vice versa. The pages do not say what `icmp` with an IPv6 range is, nor
 /// `icmpv6` with an IPv4 one; here it matches nothing.
-fn is_match(rule: &GroupRule, peer: &Remote, remote: IpAddr, service: Service) -> bool {
+fn is_match(rule: &GroupRule, remote: IpAddr, service: Service) -> bool {
     let mismatch = match rule.service {
         RuleService::Icmp(..) => remote.is_ipv6(),
         RuleService::Icmpv6(..) => remote.is_ipv4(),
         _ => false,
     };
-    !mismatch && peer.prefix.contains(&remote) && is_about(rule.service, service)
+    let named = rule.peer.prefixes().iter().any(|prefix| prefix.contains(&remote));
+    !mismatch && named && is_about(rule.service, service)
 }
 
 /// Whether a rule's protocol and ports are the packet's.
@@ -187,8 +167,8 @@ fn is_about(rule: RuleService, service: Service) -> bool {
 }
 
 /// Whether a rule itself says `0.0.0.0/0` or `::/0`.
-fn is_everywhere(peer: &Remote) -> bool {
-    peer.origin == Origin::Cidr && peer.prefix.prefix_len() == 0
+fn is_everywhere(peer: &Peer) -> bool {
+    matches!(peer, Peer::Cidr(prefix) if prefix.prefix_len() == 0)
 }
 
 /// Whether a rule is for every port that its protocols have.

@@ -45,7 +45,7 @@ use super::{
     addresses::Prefix,
     runs::{Interned, Run, SERVICES, overlay, push},
 };
-use crate::policy::{EffectivePolicy, GroupRule, NetworkAclRule, Origin, Remote, RuleService};
+use crate::policy::{EffectivePolicy, GroupRule, NetworkAclRule, RuleService};
 
 /// Addresses that are on the subnet's own link whatever its blocks: IPv6 link-local (RFC 4291,
 /// 2.5.6), link-scope multicast of IPv6 (2.7) and of IPv4 (RFC 5771, 4).
@@ -278,16 +278,19 @@ impl Gathering {
     }
 
     fn group(&mut self, direction: Direction, rules: &[GroupRule]) {
-        for &GroupRule { service, ref remotes } in rules {
-            // By far most remotes of a rule have the same atom: it is looked up once.
+        // By far most rules have the atom of the one before: it is looked up once.
+        for alike in rules.chunk_by(|left, right| left.service == right.service) {
+            let service = alike[0].service;
             let narrow = self.number(Atom::Group { direction, service, any: false });
-            for Remote { prefix, origin } in remotes {
-                if !has_meaning(service, prefix) {
-                    self.void += 1;
-                } else if prefix.prefix_len() == 0 && *origin == Origin::Cidr {
-                    self.add(prefix, Atom::Group { direction, service, any: true });
-                } else {
-                    self.add_number(prefix, narrow);
+            for rule in alike {
+                for prefix in rule.peer.prefixes() {
+                    if !has_meaning(service, prefix) {
+                        self.void += 1;
+                    } else if rule.peer.is_any_address() {
+                        self.add(prefix, Atom::Group { direction, service, any: true });
+                    } else {
+                        self.add_number(prefix, narrow);
+                    }
                 }
             }
         }

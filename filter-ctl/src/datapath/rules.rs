@@ -3,13 +3,13 @@
 //! Kept with the attachment, so that `apply` can tell what changes: the document that was applied
 //! before may be another one by now.
 
-use std::{collections::BTreeSet, fmt};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     compile::Compiled,
-    policy::{EffectivePolicy, Group, NetworkAclRule, Origin, RuleService},
+    policy::{EffectivePolicy, Group, NetworkAclRule, Peer},
 };
 
 /// Rules that are kept in words.
@@ -65,16 +65,13 @@ fn words(policy: &EffectivePolicy) -> BTreeSet<String> {
         for (rules, direction, from) in [(&group.ingress, "ingress", "from"), (&group.egress, "egress", "to")]
         {
             for rule in rules {
-                for remote in &rule.remotes {
-                    let origin = match &remote.origin {
-                        Origin::Cidr => String::new(),
-                        Origin::Group(id) | Origin::PrefixList(id) => format!(" ({id})"),
-                    };
-                    let service = Service(&rule.service);
-                    words.insert(format!(
-                        "{} {direction} allow {service} {from} {}{origin}",
-                        group.id, remote.prefix
-                    ));
+                let origin = match &rule.peer {
+                    Peer::Cidr(_) => String::new(),
+                    Peer::Group { id, .. } | Peer::PrefixList { id, .. } => format!(" ({id})"),
+                };
+                let service = rule.service;
+                for prefix in rule.peer.prefixes() {
+                    words.insert(format!("{} {direction} allow {service} {from} {prefix}{origin}", group.id));
                 }
             }
         }
@@ -84,38 +81,11 @@ fn words(policy: &EffectivePolicy) -> BTreeSet<String> {
     {
         for NetworkAclRule { number, allow, service, prefix } in rules {
             let verdict = if *allow { "allow" } else { "deny" };
-            let service = Service(service);
             let id = &policy.nacl.id;
             words.insert(format!("{id} {direction} {number:5} {verdict} {service} {from} {prefix}"));
         }
     }
     words
-}
-
-struct Service<'a>(&'a RuleService);
-
-impl fmt::Display for Service<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ports = |f: &mut fmt::Formatter<'_>, name, first, last| match (first, last) {
-            (0, u16::MAX) => write!(f, "{name}"),
-            (first, last) if first == last => write!(f, "{name} {first}"),
-            (first, last) => write!(f, "{name} {first}-{last}"),
-        };
-        let icmp = |f: &mut fmt::Formatter<'_>, name, kind: &Option<u8>, code: &Option<u8>| match (kind, code)
-        {
-            (None, _) => write!(f, "{name}"),
-            (Some(kind), None) => write!(f, "{name} type {kind}"),
-            (Some(kind), Some(code)) => write!(f, "{name} type {kind} code {code}"),
-        };
-        match self.0 {
-            RuleService::All => write!(f, "all"),
-            RuleService::Tcp(first, last) => ports(f, "tcp", *first, *last),
-            RuleService::Udp(first, last) => ports(f, "udp", *first, *last),
-            RuleService::Icmp(kind, code) => icmp(f, "icmp", kind, code),
-            RuleService::Icmpv6(kind, code) => icmp(f, "icmpv6", kind, code),
-            RuleService::Protocol(number) => write!(f, "protocol {number}"),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -132,14 +102,5 @@ mod tests {
         let (before, after) = (rules(&["a", "b"]), rules(&["b", "c"]));
         assert_eq!(before.changes(&after), Some((vec!["c"], vec!["a"])));
         assert_eq!(before.changes(&Rules::default()), None);
-    }
-
-    #[test]
-    fn services_are_told_shortly() {
-        let told = |service| Service(&service).to_string();
-        assert_eq!(told(RuleService::Tcp(443, 443)), "tcp 443");
-        assert_eq!(told(RuleService::Udp(0, 65535)), "udp");
-        assert_eq!(told(RuleService::Icmp(Some(3), Some(4))), "icmp type 3 code 4");
-        assert_eq!(told(RuleService::Protocol(50)), "protocol 50");
     }
 }

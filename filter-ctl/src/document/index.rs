@@ -1,6 +1,9 @@
 //! Finding a document's objects: by id, by name, by membership. What two objects claim is an error.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 
@@ -28,9 +31,11 @@ pub(super) struct Index {
     /// VPCs with IPv6.
     ipv6: HashSet<String>,
     /// Addresses of each group's members, by the group's position.
-    members: HashMap<usize, Vec<IpNet>>,
+    members: HashMap<usize, Arc<[IpNet]>>,
     /// Addresses of the members of default groups that the document does not describe, by VPC.
-    default_members: HashMap<String, Vec<IpNet>>,
+    default_members: HashMap<String, Arc<[IpNet]>>,
+    /// Entries of each prefix list, by its position.
+    entries: Vec<Arc<[IpNet]>>,
 }
 
 /// A security group that an interface is in or a rule refers to.
@@ -142,8 +147,10 @@ impl Index {
             let mut seen = HashSet::with_capacity(addresses.len());
             addresses.retain(|address| seen.insert(*address));
         }
-        self.members = members;
-        self.default_members = default_members;
+        self.members = members.into_iter().map(|(key, list)| (key, list.into())).collect();
+        self.default_members = default_members.into_iter().map(|(key, list)| (key, list.into())).collect();
+        let entries = model.prefix_lists.iter().map(|list| list.entries.as_deref().unwrap_or_default());
+        self.entries = entries.map(|list| list.iter().map(|entry| entry.value).collect()).collect();
     }
 
     /// The groups of an interface in their order, each once; `None` stands for one that the
@@ -195,12 +202,17 @@ impl Index {
     }
 
     /// The private addresses of a group's members.
-    pub(super) fn members(&self, group: GroupOf<'_>) -> &[IpNet] {
+    pub(super) fn members(&self, group: GroupOf<'_>) -> Arc<[IpNet]> {
         let members = match group {
             GroupOf::Written(position, _) => self.members.get(&position),
             GroupOf::Default(vpc_id) => self.default_members.get(vpc_id),
         };
-        members.map_or(&[], Vec::as_slice)
+        members.cloned().unwrap_or_default()
+    }
+
+    /// The entries of a prefix list; none if the document lacks it.
+    pub(super) fn entries(&self, id: &str) -> Arc<[IpNet]> {
+        self.prefix_lists.get(id).map(|position| Arc::clone(&self.entries[*position])).unwrap_or_default()
     }
 
     pub(super) fn vpc<'d>(&self, model: &'d Model, id: &str) -> Option<&'d Vpc> {

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
 };
 
 use filter_common::track::IdleTimeouts;
@@ -118,6 +119,7 @@ pub(super) struct Peer {
     pub(super) at: At,
     pub(super) index: u32,
     pub(super) kind: PeerKind,
+    pub(super) description: Option<Arc<str>>,
 }
 
 /// The four kinds of it.

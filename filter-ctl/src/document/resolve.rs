@@ -5,11 +5,11 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::{
     Document,
     index::{DEFAULT, GroupOf},
-    model::{GroupName, Peer, PeerKind, Permission},
+    model::{PeerKind, Permission},
     reach::{Reached, reserved},
 };
 use crate::policy::{
-    EffectivePolicy, Group, GroupRule, Interface, NetworkAcl, NetworkAclRule, Origin, Remote, RuleService,
+    self, EffectivePolicy, Group, GroupRule, Interface, NetworkAcl, NetworkAclRule, RuleService,
 };
 
 /// The account of objects that name none.
@@ -65,7 +65,7 @@ impl Document {
             GroupOf::Written(_, group) => {
                 let vpc_id = group.vpc_id.as_ref().map_or("", |id| id.value.as_str());
                 let rules = |permissions: &[Permission]| {
-                    permissions.iter().map(|permission| self.rule(permission, vpc_id)).collect()
+                    permissions.iter().flat_map(|permission| self.rules(permission, vpc_id)).collect()
                 };
                 Group {
                     id: group.id.clone(),
@@ -79,14 +79,12 @@ impl Document {
             }
             // VPC guide, `default-security-group`: everything from its own members.
             GroupOf::Default(vpc_id) => {
-                let origin = Origin::Group(DEFAULT_GROUP_ID.to_owned());
-                let members = self.index.members(group).iter();
-                let remotes =
-                    members.map(|prefix| Remote { prefix: *prefix, origin: origin.clone() }).collect();
+                let peer =
+                    policy::Peer::Group { id: DEFAULT_GROUP_ID.into(), members: self.index.members(group) };
                 Group {
                     id: DEFAULT_GROUP_ID.to_owned(),
                     name: DEFAULT.to_owned(),
-                    ingress: vec![GroupRule { service: RuleService::All, remotes }],
+                    ingress: vec![GroupRule::new(RuleService::All, peer)],
                     egress: self.default_egress(vpc_id),
                 }
             }
@@ -96,50 +94,36 @@ impl Document {
     /// What a new group allows outbound: everything, IPv6 only in a VPC that has it.
     fn default_egress(&self, vpc_id: &str) -> Vec<GroupRule> {
         let v6 = self.index.has_ipv6(vpc_id).then(everywhere_v6);
-        let all = |prefix| GroupRule {
-            service: RuleService::All,
-            remotes: vec![Remote { prefix, origin: Origin::Cidr }],
-        };
+        let all = |prefix| GroupRule::new(RuleService::All, policy::Peer::Cidr(prefix));
         std::iter::once(everywhere_v4()).chain(v6).map(all).collect()
     }
 
-    fn rule(&self, permission: &Permission, vpc_id: &str) -> GroupRule {
-        let mut remotes = Vec::with_capacity(permission.peers.len());
-        for peer in &permission.peers {
-            self.remotes(peer, vpc_id, &mut remotes);
-        }
-        // ICMP is IPv4's and ICMPv6 is IPv6's: at the other family such a rule matches nothing.
-        match permission.service {
-            RuleService::Icmp(..) => remotes.retain(|remote| remote.prefix.addr().is_ipv4()),
-            RuleService::Icmpv6(..) => remotes.retain(|remote| remote.prefix.addr().is_ipv6()),
-            _ => {}
-        }
-        GroupRule { service: permission.service, remotes }
+    /// The rules of one element of `IpPermissions`: one for each peer.
+    fn rules(&self, permission: &Permission, vpc_id: &str) -> impl Iterator<Item = GroupRule> {
+        permission.peers.iter().map(move |peer| GroupRule {
+            given_id: None,
+            description: peer.description.clone(),
+            position: (permission.index, peer.index),
+            ..GroupRule::new(permission.service, self.peer(&peer.kind, vpc_id))
+        })
     }
 
-    /// Adds the addresses of a rule's peer; a stale one has none.
-    fn remotes(&self, peer: &Peer, vpc_id: &str, remotes: &mut Vec<Remote>) {
-        match &peer.kind {
-            PeerKind::Cidr(prefix) => remotes.push(Remote { prefix: *prefix, origin: Origin::Cidr }),
+    /// A rule's peer with its addresses; a stale one has none.
+    fn peer(&self, kind: &PeerKind, vpc_id: &str) -> policy::Peer {
+        match kind {
+            PeerKind::Cidr(prefix) => policy::Peer::Cidr(*prefix),
             PeerKind::PrefixList(id) => {
-                let list = self.index.prefix_list(&self.model, id);
-                let entries = list.and_then(|list| list.entries.as_deref()).unwrap_or_default();
-                remotes.extend(
-                    entries
-                        .iter()
-                        .map(|entry| Remote { prefix: entry.value, origin: Origin::PrefixList(id.clone()) }),
-                );
+                policy::Peer::PrefixList { id: id.as_str().into(), entries: self.index.entries(id) }
             }
             PeerKind::Group(name) => {
-                let Some(group) = self.index.group(&self.model, name, vpc_id) else { return };
-                let id = match (group, name) {
-                    (GroupOf::Written(_, group), _) => group.id.as_str(),
-                    (GroupOf::Default(_), GroupName::Id(_) | GroupName::Name(_)) => DEFAULT_GROUP_ID,
+                let group = self.index.group(&self.model, name, vpc_id);
+                let id = match group {
+                    Some(GroupOf::Written(_, group)) => group.id.as_str(),
+                    Some(GroupOf::Default(_)) => DEFAULT_GROUP_ID,
+                    None => name.text(),
                 };
-                let members = self.index.members(group).iter();
-                remotes.extend(
-                    members.map(|prefix| Remote { prefix: *prefix, origin: Origin::Group(id.to_owned()) }),
-                );
+                let members = group.map(|group| self.index.members(group)).unwrap_or_default();
+                policy::Peer::Group { id: id.into(), members }
             }
         }
     }

@@ -79,21 +79,21 @@ fn service() -> impl Strategy<Value = RuleService> {
     ]
 }
 
-fn origin() -> impl Strategy<Value = Origin> {
+fn peer() -> impl Strategy<Value = Peer> {
+    let members = || vec(prefix(), 0..4).prop_map(Into::into);
     prop_oneof![
-        3 => Just(Origin::Cidr),
-        1 => Just(Origin::Group("sg-2".into())),
-        1 => Just(Origin::PrefixList("pl-1".into())),
+        3 => prefix().prop_map(Peer::Cidr),
+        1 => members().prop_map(|members| Peer::Group { id: "sg-2".into(), members }),
+        1 => members().prop_map(|entries| Peer::PrefixList { id: "pl-1".into(), entries }),
     ]
 }
 
 fn group_rule() -> impl Strategy<Value = GroupRule> {
-    let remote = (prefix(), origin()).prop_map(|(prefix, origin)| Remote { prefix, origin });
-    (service(), vec(remote, 0..4)).prop_map(|(service, remotes)| GroupRule { service, remotes })
+    (service(), peer()).prop_map(|(service, peer)| GroupRule::new(service, peer))
 }
 
 fn some_group() -> impl Strategy<Value = Group> {
-    (vec(group_rule(), 0..5), vec(group_rule(), 0..5)).prop_map(|(ingress, egress)| group(ingress, egress))
+    (vec(group_rule(), 0..10), vec(group_rule(), 0..10)).prop_map(|(ingress, egress)| group(ingress, egress))
 }
 
 fn acl_rules() -> impl Strategy<Value = Vec<NetworkAclRule>> {
@@ -125,7 +125,7 @@ fn addresses_to_ask(policy: &EffectivePolicy) -> Vec<IpAddr> {
     let acl = policy.nacl.ingress.iter().chain(&policy.nacl.egress);
     let implied = ["0.0.0.0/0", "::/0", "169.254.0.0/16", "224.0.0.0/24", "fe80::/10", "ff02::/16"].map(net);
     let mut addresses: Vec<_> = rules
-        .flat_map(|rule| rule.remotes.iter().map(|remote| &remote.prefix))
+        .flat_map(|rule| rule.peer.prefixes())
         .chain(acl.map(|rule| &rule.prefix))
         .chain(policy.subnet.iter().chain(&policy.reserved).chain(&policy.interface.own))
         .chain(&implied)

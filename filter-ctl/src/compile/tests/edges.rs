@@ -21,8 +21,8 @@ fn no_group_at_all_denies_both_ways() {
 
 #[test]
 fn port_ranges_hold_to_both_ends() {
-    let rules = [(7000, 8000), (0, 0), (65_535, 65_535)]
-        .map(|(a, b)| rule(RuleService::Tcp(a, b), &["192.0.2.0/24"]));
+    let rules =
+        [(7000, 8000), (0, 0), (65_535, 65_535)].map(|(a, b)| rule(RuleService::Tcp(a, b), "192.0.2.0/24"));
     let policy = EffectivePolicy { groups: vec![group(rules.into(), vec![])], ..empty() };
     let checked = Checked::new(&policy);
     let allowed = [6999, 7000, 8000, 8001, 0, 1, 65_534, 65_535]
@@ -34,9 +34,9 @@ fn port_ranges_hold_to_both_ends() {
 
 #[test]
 fn semantics_8_7_icmp_rules_ask_for_type_and_code() {
-    let icmp = |icmp_type, code| rule(RuleService::Icmp(icmp_type, code), &["192.0.2.0/24", "2001:db8::/32"]);
+    let icmp = |icmp_type, code| rules(RuleService::Icmp(icmp_type, code), ["192.0.2.0/24", "2001:db8::/32"]);
     let policy = EffectivePolicy {
-        groups: vec![group(vec![icmp(Some(8), None), icmp(Some(3), Some(4))], vec![])],
+        groups: vec![group([icmp(Some(8), None), icmp(Some(3), Some(4))].concat(), vec![])],
         ..empty()
     };
     let checked = Checked::new(&policy);
@@ -50,10 +50,8 @@ fn semantics_8_7_icmp_rules_ask_for_type_and_code() {
 
 #[test]
 fn semantics_8_10_all_protocols_from_everywhere_is_of_one_family() {
-    let policy = EffectivePolicy {
-        groups: vec![group(vec![rule(RuleService::All, &["0.0.0.0/0"])], vec![])],
-        ..empty()
-    };
+    let policy =
+        EffectivePolicy { groups: vec![group(vec![rule(RuleService::All, "0.0.0.0/0")], vec![])], ..empty() };
     let checked = Checked::new(&policy);
     for kind in KINDS {
         assert!(checked.groups_allow("192.0.2.1", Service { kind, value: 47 }));
@@ -107,7 +105,7 @@ fn a_denied_protocol_58_of_ipv4_stays_denied() {
 #[test]
 fn exempt_addresses_keep_their_other_bits() {
     let mut policy = EffectivePolicy {
-        groups: vec![group(vec![rule(RuleService::Tcp(80, 80), &["0.0.0.0/0"])], vec![])],
+        groups: vec![group(vec![rule(RuleService::Tcp(80, 80), "0.0.0.0/0")], vec![])],
         reserved: vec![net("10.0.1.0/30")],
         subnet: vec![net("10.0.1.0/24")],
         ..empty()
@@ -131,12 +129,10 @@ fn exempt_addresses_keep_their_other_bits() {
 /// EC2 guide, `security-group-connection-tracking`: the page's example.
 #[test]
 fn an_open_port_with_open_egress_is_untracked_and_a_narrow_one_is_not() {
-    let ingress = vec![
-        rule(RuleService::Tcp(22, 22), &["203.0.113.1/32"]),
-        rule(RuleService::Tcp(80, 80), &["0.0.0.0/0"]),
-    ];
+    let ingress =
+        vec![rule(RuleService::Tcp(22, 22), "203.0.113.1/32"), rule(RuleService::Tcp(80, 80), "0.0.0.0/0")];
     let policy = EffectivePolicy {
-        groups: vec![group(ingress, vec![rule(RuleService::All, &["0.0.0.0/0"])])],
+        groups: vec![group(ingress, vec![rule(RuleService::All, "0.0.0.0/0")])],
         ..empty()
     };
     let checked = Checked::new(&policy);
@@ -151,9 +147,12 @@ fn an_open_port_with_open_egress_is_untracked_and_a_narrow_one_is_not() {
 
 #[test]
 fn a_prefix_list_or_group_that_covers_everything_is_no_any_address_rule() {
-    for origin in [Origin::PrefixList("pl-1".into()), Origin::Group("sg-2".into())] {
-        let everywhere = Remote { prefix: net("0.0.0.0/0"), origin };
-        let rules = vec![GroupRule { service: RuleService::All, remotes: vec![everywhere] }];
+    let everywhere = || [net("0.0.0.0/0")].into();
+    for peer in [
+        Peer::PrefixList { id: "pl-1".into(), entries: everywhere() },
+        Peer::Group { id: "sg-2".into(), members: everywhere() },
+    ] {
+        let rules = vec![GroupRule::new(RuleService::All, peer)];
         let policy = EffectivePolicy { groups: vec![group(rules, vec![])], ..empty() };
         let cell = Checked::new(&policy).cell(Direction::Ingress, "192.0.2.1", tcp(80));
         assert_eq!(cell, Cell(Cell::GROUP_ALLOW | Cell::NARROW));
@@ -163,7 +162,7 @@ fn a_prefix_list_or_group_that_covers_everything_is_no_any_address_rule() {
 #[test]
 fn host_bits_of_a_prefix_do_not_matter() {
     let policy = EffectivePolicy {
-        groups: vec![group(vec![rule(RuleService::All, &["100.68.0.18/18"])], vec![])],
+        groups: vec![group(vec![rule(RuleService::All, "100.68.0.18/18")], vec![])],
         ..empty()
     };
     let checked = Checked::new(&policy);
@@ -187,7 +186,7 @@ fn own_addresses_are_known() {
 #[test]
 fn a_small_policy_is_a_small_dense_block() {
     let mut policy = empty();
-    policy.groups = vec![group(vec![rule(RuleService::Tcp(443, 443), &["10.0.0.0/8"])], vec![])];
+    policy.groups = vec![group(vec![rule(RuleService::Tcp(443, 443), "10.0.0.0/8")], vec![])];
     let compiled = compile(&policy).expect("a small policy compiles");
     let statistics = compiled.statistics;
     assert_eq!(
@@ -202,10 +201,7 @@ fn a_small_policy_is_a_small_dense_block() {
 fn the_fingerprint_is_of_what_is_enforced() {
     let mut policy = empty();
     policy.groups = vec![group(
-        vec![
-            rule(RuleService::Tcp(80, 80), &["10.0.0.0/8"]),
-            rule(RuleService::Tcp(81, 90), &["10.0.0.0/8"]),
-        ],
+        vec![rule(RuleService::Tcp(80, 80), "10.0.0.0/8"), rule(RuleService::Tcp(81, 90), "10.0.0.0/8")],
         vec![],
     )];
     let fingerprint =
@@ -216,7 +212,7 @@ fn the_fingerprint_is_of_what_is_enforced() {
 
     let mut alike = policy.clone();
     alike.groups[0].name = "another name".into();
-    alike.groups[0].ingress = vec![rule(RuleService::Tcp(80, 90), &["10.128.0.0/9", "10.0.0.0/9"])];
+    alike.groups[0].ingress = rules(RuleService::Tcp(80, 90), ["10.128.0.0/9", "10.0.0.0/9"]);
     assert_eq!(fingerprint(&alike), before);
 
     let changes: [fn(&mut EffectivePolicy); 7] = [
@@ -251,8 +247,7 @@ fn the_header_is_in_the_clocks_units() {
 #[test]
 fn what_is_written_is_what_was_compiled() {
     let mut policy = empty();
-    policy.groups =
-        vec![group(vec![rule(RuleService::Tcp(443, 443), &["10.0.0.0/8", "2001:db8::/33"])], vec![])];
+    policy.groups = vec![group(rules(RuleService::Tcp(443, 443), ["10.0.0.0/8", "2001:db8::/33"]), vec![])];
     policy.flow_log_interval = Some(60);
     let compiled = compile(&policy).expect("a small policy compiles");
     let header = compiled.header(&CLOCK, 7);
@@ -283,9 +278,12 @@ fn what_is_written_is_what_was_compiled() {
 fn the_reference_names_the_rules_that_match() {
     let second = Group {
         id: "sg-2".into(),
-        ..group(vec![rule(RuleService::Tcp(22, 22), &[]), rule(RuleService::All, &["192.0.2.0/24"])], vec![])
+        ..group(
+            vec![rule(RuleService::Tcp(22, 23), "10.0.0.0/8"), rule(RuleService::All, "192.0.2.0/24")],
+            vec![],
+        )
     };
-    let first = group(vec![rule(RuleService::Tcp(1, 80), &["0.0.0.0/0", "192.0.2.7/32"])], vec![]);
+    let first = group(rules(RuleService::Tcp(1, 80), ["0.0.0.0/0", "192.0.2.7/32"]), vec![]);
     let mut policy = EffectivePolicy { groups: vec![first, second], ..empty() };
     policy.nacl.egress = vec![
         acl_rule(90, true, RuleService::Udp(0, 65_535), "0.0.0.0/0"),
@@ -294,11 +292,12 @@ fn the_reference_names_the_rules_that_match() {
     ];
     let reference = Reference::new(&policy);
     let remote = "192.0.2.7".parse().expect("a test's address");
-    let groups = |direction| -> Vec<(&str, usize)> {
+    let groups = |direction| -> Vec<(&str, String)> {
         let rules = reference.group_rules(direction, remote, tcp(22));
-        rules.into_iter().map(|(group, place)| (group.id.as_str(), place)).collect()
+        rules.map(|(group, rule)| (group.id.as_str(), rule.peer.to_string())).collect()
     };
-    assert_eq!(groups(Direction::Ingress), [("sg-1", 0), ("sg-2", 1)]);
+    let matching = [("sg-1", "0.0.0.0/0"), ("sg-1", "192.0.2.7/32"), ("sg-2", "192.0.2.0/24")];
+    assert_eq!(groups(Direction::Ingress), matching.map(|(group, peer)| (group, peer.to_owned())));
     assert_eq!(groups(Direction::Egress), []);
     let number = |direction, port| reference.nacl_rule(direction, remote, tcp(port)).map(|rule| rule.number);
     assert_eq!(number(Direction::Egress, 22), Some(100));

@@ -25,8 +25,8 @@ fn check(name: &str, policy: &EffectivePolicy, probes: usize) -> Statistics {
             let rule = &acl[pick(acl.len())];
             (rule.prefix, rule.service)
         } else {
-            let rule = rules[pick(rules.len())];
-            (rule.remotes[pick(rule.remotes.len())].prefix, rules[pick(rules.len())].service)
+            let prefixes = rules[pick(rules.len())].peer.prefixes();
+            (prefixes[pick(prefixes.len())], rules[pick(rules.len())].service)
         };
         let remote = edges(&prefix)[pick(4)];
         let port = match service {
@@ -44,7 +44,7 @@ fn check(name: &str, policy: &EffectivePolicy, probes: usize) -> Statistics {
 fn ingress(rules: Vec<GroupRule>) -> EffectivePolicy {
     let everywhere = ["0.0.0.0/0", "::/0"];
     let mut policy = empty();
-    policy.groups = vec![group(rules, vec![rule(RuleService::All, &everywhere)])];
+    policy.groups = vec![group(rules, super::rules(RuleService::All, everywhere))];
     for (number, prefix) in [(100, everywhere[0]), (101, everywhere[1])] {
         policy.nacl.ingress.push(acl_rule(number, true, RuleService::All, prefix));
         policy.nacl.egress.push(acl_rule(number, true, RuleService::All, prefix));
@@ -79,8 +79,8 @@ fn host(number: u32) -> IpNet {
 
 #[test]
 fn a_hundred_thousand_hosts_with_one_rule_are_one_class() {
-    let remotes = (0..100_000).map(|index| cidr(host(0xc000_0000 + 3 * index))).collect();
-    let policy = ingress(vec![GroupRule { service: RuleService::Tcp(443, 443), remotes }]);
+    let https = |index: u32| cidr(RuleService::Tcp(443, 443), host(0xc000_0000 + 3 * index));
+    let policy = ingress((0..100_000).map(https).collect());
     let statistics = check("100,000 hosts, one port", &policy, 300);
     // Outside, the hosts, the subnet, link-local.
     assert_eq!(statistics.address_classes_v4, 4);
@@ -93,7 +93,7 @@ fn a_hundred_thousand_prefixes_with_a_thousand_ports_fit() {
     let rules = (0..100_000)
         .map(|_| {
             let port = 1000 + numbers.below(1000) as u16;
-            GroupRule { service: RuleService::Tcp(port, port), remotes: vec![cidr(random_v4(&mut numbers))] }
+            cidr(RuleService::Tcp(port, port), random_v4(&mut numbers))
         })
         .collect();
     check("100,000 IPv4 prefixes, each one of 1,000 ports", &ingress(rules), 300);
@@ -105,7 +105,7 @@ fn a_hundred_thousand_ipv6_prefixes_fit() {
     let rules = (0..100_000)
         .map(|_| {
             let port = 1000 + numbers.below(64) as u16;
-            GroupRule { service: RuleService::Tcp(port, port), remotes: vec![cidr(random_v6(&mut numbers))] }
+            cidr(RuleService::Tcp(port, port), random_v6(&mut numbers))
         })
         .collect();
     check("100,000 IPv6 prefixes, each one of 64 ports", &ingress(rules), 300);
@@ -117,10 +117,7 @@ fn ten_thousand_rules_that_share_nothing_fit() {
     let rules = (0..10_000)
         .map(|_| {
             let (a, b) = (numbers.below(65_536) as u16, numbers.below(65_536) as u16);
-            GroupRule {
-                service: RuleService::Tcp(a.min(b), a.max(b)),
-                remotes: vec![cidr(random_v4(&mut numbers))],
-            }
+            cidr(RuleService::Tcp(a.min(b), a.max(b)), random_v4(&mut numbers))
         })
         .collect();
     let statistics = check("10,000 prefixes, each its own port range", &ingress(rules), 1000);
@@ -137,7 +134,7 @@ fn three_thousand_nested_prefixes_with_port_ranges_of_their_own_fit() {
             let address = 0x0a00_0000 | numbers.below(1 << 16) as u32;
             let prefix =
                 IpNet::new(Ipv4Addr::from_bits(address).into(), length).expect("a length that fits").trunc();
-            GroupRule { service: RuleService::Tcp(first, first + 3), remotes: vec![cidr(prefix)] }
+            cidr(RuleService::Tcp(first, first + 3), prefix)
         })
         .collect();
     check("3,000 prefixes within 10.0.0.0/16, each its own port range", &ingress(rules), 500);
@@ -145,7 +142,7 @@ fn three_thousand_nested_prefixes_with_port_ranges_of_their_own_fit() {
 
 #[test]
 fn a_blocklist_before_allow_all_is_two_decisions() {
-    let mut policy = ingress(vec![rule(RuleService::All, &["0.0.0.0/0"])]);
+    let mut policy = ingress(vec![rule(RuleService::All, "0.0.0.0/0")]);
     let denied = (1..=30_000).map(|number: u16| NetworkAclRule {
         number,
         allow: false,
@@ -160,11 +157,10 @@ fn a_blocklist_before_allow_all_is_two_decisions() {
 #[test]
 fn a_hundred_thousand_hosts_below_a_rule_of_many_ports_are_few_decisions() {
     let mut rules: Vec<_> =
-        (0..2_000).map(|index| rule(RuleService::Tcp(7 * index, 7 * index + 2), &["0.0.0.0/0"])).collect();
+        (0..2_000).map(|index| rule(RuleService::Tcp(7 * index, 7 * index + 2), "0.0.0.0/0")).collect();
     for service in [RuleService::Tcp(22, 22), RuleService::Tcp(3389, 3389), RuleService::All] {
-        let remotes =
-            (0..33_000).map(|index| cidr(host(0xc000_0000 + 3 * index + u32::from(rules.len() as u16))));
-        rules.push(GroupRule { service, remotes: remotes.collect() });
+        let first = 0xc000_0000 + rules.len() as u32 % 3;
+        rules.extend((0..33_000).map(|index| cidr(service, host(first + 3 * index))));
     }
     let statistics = check("2,000 ports for all and 99,000 hosts with more", &ingress(rules), 300);
     assert!(!statistics.sparse);
@@ -176,7 +172,7 @@ fn too_many_service_classes_are_refused_with_advice() {
     let rules = (0..=u16::MAX)
         .flat_map(|port| [RuleService::Tcp(port, port), RuleService::Udp(port, port)])
         .zip(0x0b00_0000..)
-        .map(|(service, address)| GroupRule { service, remotes: vec![cidr(host(address))] })
+        .map(|(service, address)| cidr(service, host(address)))
         .collect();
     let error = compile(&ingress(rules)).expect_err("131,072 classes");
     assert!(matches!(error, CompileError::ServiceClasses { classes: 131_073, .. }), "{error}");
@@ -186,11 +182,9 @@ fn too_many_service_classes_are_refused_with_advice() {
 #[test]
 fn prefixes_and_ports_that_combine_without_end_are_refused_with_advice() {
     // Each host is a row of its own: a few runs, beside those of the network around it.
-    let ports = (0..100).map(|port| rule(RuleService::Tcp(2 * port, 2 * port), &["10.0.0.0/24"]));
-    let hosts = (0..100).map(|port| GroupRule {
-        service: RuleService::Tcp(2 * port + 1, 2 * port + 1),
-        remotes: vec![cidr(host(0x0a00_0000 + u32::from(port)))],
-    });
+    let ports = (0..100).map(|port| rule(RuleService::Tcp(2 * port, 2 * port), "10.0.0.0/24"));
+    let hosts = (0..100)
+        .map(|port| cidr(RuleService::Tcp(2 * port + 1, 2 * port + 1), host(0x0a00_0000 + u32::from(port))));
     let policy = ingress(ports.chain(hosts).collect());
     assert!(compile(&policy).is_ok());
     for limits in [Limits { runs: 200, ..Limits::DEFAULT }, Limits { steps: 200, ..Limits::DEFAULT }] {
@@ -220,11 +214,10 @@ fn a_block_that_is_too_large_is_refused_with_its_sizes() {
 
 /// Every other /64 below one /32.
 fn crowd(prefixes: u128) -> EffectivePolicy {
-    let remotes = (0..prefixes)
+    let rules = (0..prefixes)
         .map(|index| IpNet::new(Ipv6Addr::from_bits(0x2001_0db8 << 96 | index << 65).into(), 64))
-        .map(|prefix| cidr(prefix.expect("a length that fits")))
-        .collect();
-    ingress(vec![GroupRule { service: RuleService::Tcp(1, 1), remotes }])
+        .map(|prefix| cidr(RuleService::Tcp(1, 1), prefix.expect("a length that fits")));
+    ingress(rules.collect())
 }
 
 #[test]

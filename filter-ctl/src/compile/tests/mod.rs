@@ -19,9 +19,7 @@ use ipnet::IpNet;
 use super::compile;
 use crate::{
     clock::Clock,
-    policy::{
-        EffectivePolicy, Group, GroupRule, Interface, NetworkAcl, NetworkAclRule, Origin, Remote, RuleService,
-    },
+    policy::{EffectivePolicy, Group, GroupRule, Interface, NetworkAcl, NetworkAclRule, Peer, RuleService},
     reference::Reference,
 };
 
@@ -59,12 +57,16 @@ fn net(text: &str) -> IpNet {
     text.parse().expect("a test's prefix")
 }
 
-fn cidr(prefix: IpNet) -> Remote {
-    Remote { prefix, origin: Origin::Cidr }
+fn cidr(service: RuleService, prefix: IpNet) -> GroupRule {
+    GroupRule::new(service, Peer::Cidr(prefix))
 }
 
-fn rule(service: RuleService, remotes: &[&str]) -> GroupRule {
-    GroupRule { service, remotes: remotes.iter().map(|text| cidr(net(text))).collect() }
+fn rule(service: RuleService, prefix: &str) -> GroupRule {
+    cidr(service, net(prefix))
+}
+
+fn rules<const COUNT: usize>(service: RuleService, prefixes: [&str; COUNT]) -> Vec<GroupRule> {
+    prefixes.map(|prefix| rule(service, prefix)).into()
 }
 
 fn group(ingress: Vec<GroupRule>, egress: Vec<GroupRule>) -> Group {

@@ -1,6 +1,6 @@
 //! `SecurityGroups`.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{Decoder, Object, cidr::Family};
 use crate::{
@@ -23,8 +23,13 @@ const FIELDS: &[&str] = &[
     "SecurityGroupArn",
 ];
 
-/// What a name may hold beside letters and digits (API reference, `CreateSecurityGroup`).
+/// What a name or a description may hold beside letters and digits (API reference, `CreateSecurityGroup`;
+/// `&` is listed for some descriptions only, and taken in all).
 const PUNCTUATION: &str = " ._-:/()#,@[]+=&;{}!$*";
+
+fn is_foreign(character: &char) -> bool {
+    !character.is_ascii_alphanumeric() && !PUNCTUATION.contains(*character)
+}
 
 impl Decoder<'_> {
     pub(super) fn security_group(&mut self, object: &Object<'_>) {
@@ -52,9 +57,7 @@ impl Decoder<'_> {
         } else if name != "default" && name.eq_ignore_ascii_case("default") {
             Some("this name is reserved: the default group of a VPC is `default`".to_owned())
         } else {
-            let foreign =
-                |character: &char| !character.is_ascii_alphanumeric() && !PUNCTUATION.contains(*character);
-            name.chars().find(foreign).map(|character| format!("a group's name must not hold `{character}`"))
+            name.chars().find(is_foreign).map(|found| format!("a group's name must not hold `{found}`"))
         };
         if let Some(message) = wrong {
             self.error("bad-group-name", text.at.span, "GroupName", message).expected =
@@ -99,26 +102,31 @@ impl Decoder<'_> {
 
     fn peers(&mut self, object: &Object<'_>) -> Vec<Peer> {
         let mut peers = Vec::new();
-        let mut push = |at, index: usize, kind| peers.push(Peer { at, index: index as u32, kind });
+        let mut push = |at, index: usize, kind, description| {
+            peers.push(Peer { at, index: index as u32, kind, description });
+        };
         self.objects(object, "IpRanges", |decoder, range, index| {
             decoder.only(range, &["CidrIp", "Description"]);
+            let description = decoder.description(range);
             if let Some(cidr) = decoder.required_cidr(range, "CidrIp", Family::V4) {
-                push(cidr.at, index, PeerKind::Cidr(cidr.value));
+                push(cidr.at, index, PeerKind::Cidr(cidr.value), description);
             }
         });
         self.objects(object, "Ipv6Ranges", |decoder, range, index| {
             decoder.only(range, &["CidrIpv6", "Description"]);
+            let description = decoder.description(range);
             if let Some(cidr) = decoder.required_cidr(range, "CidrIpv6", Family::V6) {
-                push(cidr.at, index, PeerKind::Cidr(cidr.value));
+                push(cidr.at, index, PeerKind::Cidr(cidr.value), description);
             }
         });
         self.objects(object, "PrefixListIds", |decoder, list, index| {
             decoder.only(list, &["PrefixListId", "Description"]);
+            let description = decoder.description(list);
             if decoder.scalar(list, "PrefixListId").is_none() {
                 decoder.missing(list, "PrefixListId", "pl-…");
             }
             if let Some(id) = decoder.id(list, "PrefixListId", "pl") {
-                push(id.at, index, PeerKind::PrefixList(id.value));
+                push(id.at, index, PeerKind::PrefixList(id.value), description);
             }
         });
         self.objects(object, "UserIdGroupPairs", |decoder, pair, index| {
@@ -134,11 +142,28 @@ impl Decoder<'_> {
                     "PeeringStatus",
                 ],
             );
+            let description = decoder.description(pair);
             if let Some(name) = decoder.named_group(pair) {
-                push(name.at, index, PeerKind::Group(name.value));
+                push(name.at, index, PeerKind::Group(name.value), description);
             }
         });
         peers
+    }
+
+    /// `Description` of a rule (VPC guide, `security-group-rules`: at most 255 characters).
+    fn description(&mut self, object: &Object<'_>) -> Option<Arc<str>> {
+        let text = self.text(object, "Description")?;
+        let wrong = if text.value.chars().count() > 255 {
+            Some("a description has at most 255 characters".to_owned())
+        } else {
+            text.value.chars().find(is_foreign).map(|found| format!("a description must not hold `{found}`"))
+        };
+        if let Some(message) = wrong {
+            let warning =
+                self.report(Severity::Warning, "bad-description", text.at.span, "Description", message);
+            warning.expected = Some(format!("0 to 255 of a-z A-Z 0-9{PUNCTUATION}"));
+        }
+        Some(text.value.into())
     }
 
     /// A group that is named by `GroupId`, or else by `GroupName`.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Limits, load};
-use crate::policy::{Origin, RuleService};
+use crate::policy::{Peer, RuleService};
 
 fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name)
@@ -23,10 +23,12 @@ fn the_web_policy_resolves_without_a_warning() {
     assert_eq!(policy.reserved, ["10.0.1.0/30".parse().expect("a block")]);
     assert_eq!(policy.flow_log_interval, Some(60));
     assert_eq!(policy.groups[0].ingress[0].service, RuleService::Tcp(80, 80));
-    assert_eq!(policy.groups[0].ingress[4].service, RuleService::Icmp(Some(8), None));
-    let members = &policy.groups[0].ingress[6].remotes;
+    let [.., ping, ping_v6, own] = &policy.groups[0].ingress[..] else { panic!("more than three rules") };
+    assert_eq!(ping.service, RuleService::Icmp(Some(8), None));
+    assert_eq!(ping_v6.description.as_deref(), Some("office"));
+    let Peer::Group { id, members } = &own.peer else { panic!("a reference to a group") };
+    assert_eq!(&**id, "sg-0aaa1111bbbb22223");
     assert_eq!(members.len(), 2, "the group's member has an IPv4 and an IPv6 address");
-    assert_eq!(members[0].origin, Origin::Group("sg-0aaa1111bbbb22223".to_owned()));
     assert!(!policy.nacl.ingress[0].allow);
     insta::assert_snapshot!(loaded.document.summary(), @"1 file, 1 VPC, 1 subnet, 1 network interface, 1 security group, 13 security group rules, 1 network ACL, 5 network ACL rules, 0 prefix lists, 1 flow log");
 }
@@ -45,13 +47,14 @@ fn saved_describe_output_is_a_policy() {
     assert!(policy.source_dest_check);
     assert_eq!((policy.timeouts.tcp_established, policy.timeouts.udp), (3600, 60));
     assert_eq!(policy.nacl.ingress.len(), 2, "the catch-all rules of the output are no rules of ours");
-    let offices: Vec<String> =
-        policy.groups[0].ingress[1].remotes.iter().map(|remote| remote.prefix.to_string()).collect();
+    let list = policy.groups[0].ingress.iter().find(|rule| matches!(rule.peer, Peer::PrefixList { .. }));
+    let list = list.expect("a rule for a prefix list");
+    let offices: Vec<String> = list.peer.prefixes().iter().map(ToString::to_string).collect();
     assert_eq!(offices, ["198.51.100.0/25", "203.0.113.64/26"]);
     let logs = loaded.document.flow_logs_for("eni-07b3d9e5f1a2c8640");
     assert_eq!(logs.len(), 2, "the VPC's and the subnet's");
     assert_eq!(loaded.document.tags(id), [("Name".to_owned(), "web-1".to_owned())]);
     let (database, _) = loaded.document.effective("eni-07b3d9e5f1a2c8640").expect("the example is complete");
     assert_eq!(database.groups.len(), 2);
-    assert_eq!(database.groups[0].ingress[0].remotes.len(), 3, "all addresses of the shop front");
+    assert_eq!(database.groups[0].ingress[0].peer.prefixes().len(), 3, "all addresses of the shop front");
 }

@@ -2,13 +2,18 @@
 
 use std::net::IpAddr;
 
+use filter_common::{
+    Direction,
+    service::{ICMP, ICMPV6, Service},
+};
 use ipnet::IpNet;
 use proptest::prelude::*;
 
 use super::{Document, SelectErrorText as _, document, lines, loaded};
 use crate::{
     document::{Limits, load},
-    policy::{EffectivePolicy, Origin, RuleService},
+    policy::{EffectivePolicy, Peer, RuleService},
+    reference::Reference,
 };
 
 /// The policy of an interface and the warnings about it, one on a line.
@@ -30,7 +35,7 @@ fn block(text: &str) -> IpNet {
 }
 
 fn prefixes(rule: &crate::policy::GroupRule) -> Vec<String> {
-    rule.remotes.iter().map(|remote| remote.prefix.to_string()).collect()
+    rule.peer.prefixes().iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -68,25 +73,32 @@ EffectivePolicy {
             ingress: [
                 GroupRule {
                     service: All,
-                    remotes: [
-                        Remote {
-                            prefix: 10.0.1.20/32,
-                            origin: Group(
-                                "sg-default",
-                            ),
-                        },
-                    ],
+                    peer: Group {
+                        id: "sg-default",
+                        members: [
+                            10.0.1.20/32,
+                        ],
+                    },
+                    given_id: None,
+                    description: None,
+                    position: (
+                        0,
+                        0,
+                    ),
                 },
             ],
             egress: [
                 GroupRule {
                     service: All,
-                    remotes: [
-                        Remote {
-                            prefix: 0.0.0.0/0,
-                            origin: Cidr,
-                        },
-                    ],
+                    peer: Cidr(
+                        0.0.0.0/0,
+                    ),
+                    given_id: None,
+                    description: None,
+                    position: (
+                        0,
+                        0,
+                    ),
                 },
             ],
         },
@@ -183,20 +195,21 @@ fn references_become_the_private_addresses_of_the_members() {
     let (policy, warnings) = effective(&document(REFERENCES), "eni-1");
     let groups: Vec<&str> = policy.groups.iter().map(|group| group.id.as_str()).collect();
     assert_eq!(groups, ["sg-1", "sg-2"], "each once, in the interface's order");
-    let ingress = &policy.groups[0].ingress;
-    let members = ["10.0.1.20/32", "10.0.1.31/32", "10.0.1.30/32", "2001:db8::30/128", "2001:db8::31/128"];
-    let mut all = members.map(str::to_owned).to_vec();
-    all.extend(["10.0.1.32/28", "2001:db8:0:0:1::/80", "10.0.1.20/32"].map(str::to_owned));
-    assert_eq!(prefixes(&ingress[0]), all, "all members of sg-2, eni-1 too, then those of sg-1 by its name");
-    assert_eq!(ingress[0].remotes[7].origin, Origin::Group("sg-1".to_owned()));
-    assert_eq!(
-        prefixes(&ingress[1]),
-        ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8:5::/48"]
-    );
-    assert_eq!(ingress[1].remotes[2].origin, Origin::PrefixList("pl-2".to_owned()));
-    assert_eq!(prefixes(&ingress[2]), ["10.0.1.40/32"], "sg-3 is stale, eni-3 is in the default group");
-    assert_eq!(ingress[3].service, RuleService::Protocol(47), "the ports are ignored");
-    assert!(ingress[3].remotes.is_empty());
+    let [app, web, partners, s3, stale, default, gre] = &policy.groups[0].ingress[..] else {
+        panic!("a rule for each peer: {:#?}", policy.groups[0].ingress)
+    };
+    let of_app = ["10.0.1.20/32", "10.0.1.31/32", "10.0.1.30/32", "2001:db8::30/128", "2001:db8::31/128"];
+    let of_app = [&of_app[..], &["10.0.1.32/28", "2001:db8:0:0:1::/80"]].concat();
+    assert_eq!(prefixes(app), of_app, "all members of sg-2, eni-1 too");
+    assert_eq!(prefixes(web), ["10.0.1.20/32"]);
+    assert!(matches!(&web.peer, Peer::Group { id, .. } if &**id == "sg-1"), "named by its name");
+    assert_eq!((app.position, web.position, gre.position), ((0, 0), (0, 1), (3, 0)));
+    assert_eq!(prefixes(partners), ["192.0.2.0/24", "198.51.100.0/24"]);
+    assert_eq!(prefixes(s3), ["203.0.113.0/24", "2001:db8:5::/48"]);
+    assert!(prefixes(stale).is_empty(), "sg-3 is stale");
+    assert_eq!(prefixes(default), ["10.0.1.40/32"], "eni-3 is in the default group");
+    assert_eq!(gre.service, RuleService::Protocol(47), "the ports are ignored");
+    assert!(prefixes(gre).is_empty());
     let document = document(REFERENCES);
     assert_eq!(document.check().warnings.len(), 2);
     assert_eq!(document.trouble_elsewhere(&["eni-2"]).len(), 2);
@@ -219,8 +232,20 @@ SecurityGroups:
       - { IpProtocol: "58", IpRanges: [{ CidrIp: 0.0.0.0/0 }], UserIdGroupPairs: [{ GroupId: sg-1 }] }
 "#;
     let (policy, _) = effective(&document(text), "eni-00000000000000001");
-    let ingress: Vec<_> = policy.groups[0].ingress.iter().map(prefixes).collect();
-    assert_eq!(ingress, [["10.0.1.20/32"], ["2001:db8::20/128"]]);
+    let reference = Reference::new(&policy);
+    let matching = |remote: &str, protocol| {
+        let service = Service::icmp(protocol, 8, 0);
+        let remote = remote.parse().expect("an address");
+        reference.group_rules(Direction::Ingress, remote, service).count()
+    };
+    assert_eq!(
+        (matching("10.0.1.20", ICMP), matching("2001:db8::20", ICMP), matching("2001:db8::21", ICMP)),
+        (1, 0, 0)
+    );
+    assert_eq!(
+        (matching("10.0.1.20", ICMPV6), matching("2001:db8::20", ICMPV6), matching("192.0.2.1", ICMPV6)),
+        (0, 1, 0)
+    );
 }
 
 #[test]
@@ -391,7 +416,7 @@ Subnets: [{ CidrBlock: 10.0.1.0/24 }]
 NetworkInterfaces: [{ PrivateIpAddress: 10.0.1.20, Groups: [{ GroupId: sg-1 }] }]
 ";
     let (policy, _) = effective(&document(text), "eni-00000000000000001");
-    assert_eq!(policy.groups[0].ingress[0].remotes, policy.groups[0].egress[0].remotes);
+    assert_eq!(policy.groups[0].ingress[0].peer, policy.groups[0].egress[0].peer);
 }
 
 #[test]
@@ -401,9 +426,9 @@ fn as_many_findings_as_rules_in_one_line_take_no_longer() {
         r#"{{"SecurityGroups":[{{"IpPermissions":[{{"IpProtocol":"-1","IpRanges":[{ranges}]}}]}}]}}"#
     );
     let loaded = loaded(&text);
-    assert_eq!(loaded.warnings.len(), 99_999 + 1, "host bits, duplicates, and the quota");
+    assert_eq!(loaded.warnings.len(), 149_999 + 1, "host bits, descriptions, duplicates, and the quota");
     let last = loaded.warnings.last().expect("there are many");
-    assert_eq!(last.column, text.rfind("\"10").map(|offset| text[..offset].chars().count() + 1));
+    assert_eq!(last.column, text.rfind("\"ä").map(|offset| text[..offset].chars().count() + 1));
 }
 
 #[test]
@@ -427,7 +452,7 @@ fn a_hundred_thousand_rules_are_loaded() {
         println!("{name}: {:?}", begin.elapsed());
         policy
     });
-    assert_eq!(policies[0].groups[0].ingress[0].remotes.len(), 100_000);
+    assert_eq!(policies[0].groups[0].ingress.len(), 100_000);
     assert_eq!(policies[0], policies[1]);
 }
 
@@ -445,7 +470,7 @@ proptest! {
         let notes = usize::from(v4 != v4.trunc()) + usize::from(v6 != v6.trunc());
         prop_assert_eq!(loaded.warnings.len(), notes);
         let (policy, _) = loaded.document.effective("eni-00000000000000001").expect("it is complete");
-        let blocks: Vec<IpNet> = policy.groups[0].ingress[0].remotes.iter().map(|remote| remote.prefix).collect();
+        let blocks: Vec<IpNet> = policy.groups[0].ingress.iter().flat_map(|rule| rule.peer.prefixes()).copied().collect();
         prop_assert_eq!(blocks, [v4.trunc(), v6.trunc()]);
     }
 
