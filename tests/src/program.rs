@@ -7,6 +7,7 @@
 //! What became of a frame is asked twice: the program's return value says whether it passes, the
 //! interface's counters say why.
 
+mod block;
 mod eni;
 
 use std::{
@@ -101,6 +102,8 @@ struct Hooks {
     slot: u32,
     /// Ticks from the programs' clock to the epoch, as the policy in force has it.
     phase: u64,
+    /// The policy in force.
+    block: Option<block::Block>,
     ebpf: Ebpf,
 }
 
@@ -202,7 +205,7 @@ impl Programs {
         self.ensure(setting);
         let mut eni = Eni { slot: self.hooks[&setting].slot, programs: self, setting, receive };
         // What a former test left is only given back while its slot has a policy.
-        eni.apply(policy);
+        eni.rewrite(policy);
         eni.clear();
         eni
     }
@@ -236,7 +239,7 @@ impl Programs {
                 ebpf.program_mut(name).expect("the program").try_into().expect("a TC program");
             program.load().unwrap_or_else(|error| panic!("{name}: {error:?}"));
         }
-        self.hooks.insert(setting, Hooks { slot, phase: 0, ebpf });
+        self.hooks.insert(setting, Hooks { slot, phase: 0, block: None, ebpf });
     }
 }
 

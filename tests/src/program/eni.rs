@@ -14,7 +14,8 @@ use filter_common::{
     verdict::Reason,
 };
 use filter_ctl::{
-    compile::compile,
+    clock::Clock,
+    compile::{Compiled, compile},
     datapath::{
         Host,
         connections::{self, Tracked},
@@ -23,7 +24,7 @@ use filter_ctl::{
     policy::EffectivePolicy,
 };
 
-use super::{Metadata, Outcome, Programs, Receive, Setting};
+use super::{Hooks, Metadata, Outcome, Programs, Receive, Setting, block::Block};
 use crate::frame::Frame;
 
 /// Counters as aya wants them.
@@ -54,19 +55,40 @@ impl Eni<'_> {
         &self.programs.host
     }
 
-    /// Puts a policy into force, with a new generation.
+    /// Puts a policy into force, with a new generation, as `apply` does.
     pub fn apply(&mut self, policy: &EffectivePolicy) {
+        let (compiled, clock) = self.compile(policy);
+        let prepared = Prepared::new(&compiled, &clock, self.programs.generation).expect("memory for it");
+        prepared.commit(&self.programs.host, self.slot).expect("put the policy into force");
+        self.hooks().block = Some(Block::new(compiled.tier, prepared));
+    }
+
+    /// Puts a policy into force, with a new generation, where the old one lies. No program of the
+    /// interface runs meanwhile, so none can see half of it, and the kernel's grace period is saved,
+    /// which [`Eni::apply`] waits for: 10 ms and more, on a busy machine 100.
+    pub fn rewrite(&mut self, policy: &EffectivePolicy) {
+        let (compiled, clock) = self.compile(policy);
+        let generation = self.programs.generation;
+        let block = self.hooks().block.as_ref();
+        if !block.is_some_and(|block| block.rewrite(&compiled, &clock, generation)) {
+            self.apply(policy);
+        }
+    }
+
+    /// Compiles a policy for a new generation.
+    fn compile(&mut self, policy: &EffectivePolicy) -> (Compiled, Clock) {
         self.programs.generation += 1;
         let compiled = compile(policy).expect("a policy that compiles");
         let mut clock = self.programs.host.clock().expect("read the clock");
         // The wall's clock moves with the programs', or intervals would begin anew.
         let moved = u128::from(self.programs.moved) * 1_000_000_000 / u128::from(clock.hz);
         clock.unix_nanos += moved as u64;
-        let hooks = self.programs.hooks.get_mut(&self.setting).expect("loaded");
-        hooks.phase = clock.epoch_phase();
-        Prepared::new(&compiled, &clock, self.programs.generation)
-            .and_then(|prepared| prepared.commit(&self.programs.host, self.slot))
-            .expect("put the policy into force");
+        self.hooks().phase = clock.epoch_phase();
+        (compiled, clock)
+    }
+
+    fn hooks(&mut self) -> &mut Hooks {
+        self.programs.hooks.get_mut(&self.setting).expect("loaded")
     }
 
     /// The generation of the last policy that was put into force.

@@ -34,6 +34,9 @@ pub(crate) struct Case {
     pub(crate) host_side: bool,
     pub(crate) receive: Receive,
     pub(crate) form: Form,
+    /// Whether changes are put into force as `apply` does it. Most often they are written in place,
+    /// which saves the kernel's grace periods.
+    pub(crate) swaps: bool,
     /// All that the document may ever say, by numbers that steps refer to.
     pub(crate) facts: BTreeMap<usize, Fact>,
     /// What it says in the beginning.
@@ -101,6 +104,7 @@ impl Case {
             host_side: chance.one_in(2),
             receive: chance.of(&[Receive::Xdp, Receive::Tc]),
             form: chance.of(&[Form::Json, Form::Json, Form::Yaml, Form::Folder]),
+            swaps: chance.one_in(8),
             facts,
             holds,
             steps,
@@ -127,7 +131,11 @@ impl Case {
                     holds = &holds ^ changed;
                     model.policy = self.load(&holds).map_err(failed)?;
                     model.generation += 1;
-                    eni.apply(&model.policy);
+                    if self.swaps {
+                        eni.apply(&model.policy);
+                    } else {
+                        eni.rewrite(&model.policy);
+                    }
                 }
                 Step::Packet(direction, packet) => {
                     check_cells(&self.world(&holds), &model.policy, *direction, packet).map_err(failed)?;
