@@ -24,8 +24,7 @@ impl Block {
         let length = TIERS[self.tier];
         let (protection, map) = (libc::PROT_READ | libc::PROT_WRITE, self.policy.as_fd().as_raw_fd());
         // SAFETY: a new mapping at an address that the kernel chooses.
-        let start =
-            unsafe { libc::mmap(std::ptr::null_mut(), length, protection, libc::MAP_SHARED, map, 0) };
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, libc::MAP_SHARED, map, 0) };
         assert_ne!(start, libc::MAP_FAILED, "mmap of a policy: {}", std::io::Error::last_os_error());
         // SAFETY: mapped until below, and nobody else looks at it: no program of this interface runs.
         let block = unsafe { std::slice::from_raw_parts_mut(start.cast(), length) };

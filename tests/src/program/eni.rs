@@ -117,7 +117,8 @@ impl Eni<'_> {
 
     fn clear_counters(&mut self) {
         let cpus = nr_cpus().expect("the number of CPUs");
-        let zeros = PerCpuValues::try_from(vec![PlainCounters(Counters::ZERO); cpus]).expect("one for each CPU");
+        let zeros =
+            PerCpuValues::try_from(vec![PlainCounters(Counters::ZERO); cpus]).expect("one for each CPU");
         self.programs.counters.set(self.slot, zeros, 0).expect("clear the counters");
     }
 

@@ -32,12 +32,17 @@ const BLOCKS: [&str; 20] = [
 ];
 
 /// Around which blocks of any length lie.
-const BASES: [&str; 6] =
-    ["10.0.1.20/32", "10.0.2.9/32", "198.51.100.7/32", "2001:db8:100::7/128", "2001:db8:0:2::9/128", "::/128"];
+const BASES: [&str; 6] = [
+    "10.0.1.20/32",
+    "10.0.2.9/32",
+    "198.51.100.7/32",
+    "2001:db8:100::7/128",
+    "2001:db8:0:2::9/128",
+    "::/128",
+];
 
 /// Beside those that a document says.
-pub(crate) const PORTS: [u16; 14] =
-    [0, 22, 22, 53, 67, 68, 80, 443, 546, 547, 1023, 1024, 40_000, 65_535];
+pub(crate) const PORTS: [u16; 14] = [0, 22, 22, 53, 67, 68, 80, 443, 546, 547, 1023, 1024, 40_000, 65_535];
 
 /// Addresses and delegated prefixes that an interface may have, in its subnet.
 const ADDRESSES: [&[&str]; 4] = [

@@ -75,7 +75,10 @@ pub(crate) enum Peer {
     /// With or without host bits.
     Cidr(IpNet),
     List(usize),
-    Group { group: usize, by_name: bool },
+    Group {
+        group: usize,
+        by_name: bool,
+    },
 }
 
 /// The facts that hold.
@@ -103,7 +106,9 @@ impl Service {
             (Some(own), _) if own != protocol => false,
             (_, None | Some((-1, -1))) => true,
             (Some(6 | 17), Some((from, to))) => (from..=to).contains(&value),
-            (Some(1 | 58), Some((wanted_kind, wanted_code))) => is(wanted_kind, kind) && is(wanted_code, code),
+            (Some(1 | 58), Some((wanted_kind, wanted_code))) => {
+                is(wanted_kind, kind) && is(wanted_code, code)
+            }
             _ => true,
         }
     }
@@ -211,7 +216,8 @@ impl World<'_> {
 
     /// Whether an address is one of a group's members'.
     fn is_member(&self, group: usize, remote: IpAddr) -> bool {
-        let members = self.interfaces().into_iter().filter(|interface| self.groups_of(*interface).contains(&group));
+        let members =
+            self.interfaces().into_iter().filter(|interface| self.groups_of(*interface).contains(&group));
         members.into_iter().any(|interface| self.addresses(interface).iter().any(|own| own.contains(&remote)))
     }
 

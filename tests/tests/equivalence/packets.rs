@@ -102,7 +102,9 @@ impl Edges {
         let (Some(protocol), bounds) = (service.protocol, service.bounds.unwrap_or((-1, -1))) else { return };
         match protocol {
             6 | 17 => self.ports.extend(
-                [bounds.0, bounds.1, bounds.0 - 1, bounds.1 + 1].iter().filter_map(|port| u16::try_from(*port).ok()),
+                [bounds.0, bounds.1, bounds.0 - 1, bounds.1 + 1]
+                    .iter()
+                    .filter_map(|port| u16::try_from(*port).ok()),
             ),
             1 | 58 => {
                 let (kind, code) = (bounds.0.max(0) as u8, bounds.1.max(0) as u8);
@@ -112,7 +114,9 @@ impl Edges {
             }
             // Those with ports or extension headers of their own are written as such.
             other => self.protocols.extend(
-                [other, other.wrapping_add(1)].iter().filter(|number| !matches!(number, 0 | 1 | 43 | 44 | 51 | 60)),
+                [other, other.wrapping_add(1)]
+                    .iter()
+                    .filter(|number| !matches!(number, 0 | 1 | 43 | 44 | 51 | 60)),
             ),
         }
     }

@@ -2,6 +2,7 @@
 
 mod errors;
 mod examples;
+mod fuzz;
 mod rules;
 
 use std::{fs, path::Path};
