@@ -117,7 +117,7 @@ impl Run {
     fn next(&self) -> Option<u64> {
         let failed = self.failure.lock().expect("no worker panics with it").is_some();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let wanted = self.time.map_or(number < CASES, |time| self.start.elapsed() < time);
+        let wanted = self.time.map_or(number < CASES, |time| number == 0 || self.start.elapsed() < time);
         (wanted && !failed).then_some(number)
     }
 

@@ -215,25 +215,29 @@ fn judge(
 impl fmt::Display for Case {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut holds = self.holds.clone();
-        let document = |out: &mut fmt::Formatter<'_>, holds: &BTreeSet<usize>| {
-            writeln!(out, "{:#}", document::render(&self.world(holds)))
-        };
         let side = if self.host_side { "host" } else { "workload" };
+        let mut document = document::render(&self.world(&holds));
         writeln!(out, "side {side}, received at {:?}, a document ({:?}):", self.receive, self.form)?;
-        document(out, &holds)?;
+        writeln!(out, "{{\n{}\n}}", document::sections(&document).join(",\n"))?;
         for (number, step) in self.steps.iter().enumerate() {
             write!(out, "step {}: ", number + 1)?;
             match step {
                 Step::Packet(direction, packet) => writeln!(out, "{} {packet:?}", direction.name())?,
                 Step::Wait(seconds) => writeln!(out, "wait {seconds} s")?,
                 Step::Change(changed) => {
-                    for number in changed {
-                        let Some(fact) = self.facts.get(number) else { continue };
-                        write!(out, "{} {fact:?} ", if holds.contains(number) { "without" } else { "with" })?;
-                    }
                     holds = &holds ^ changed;
-                    writeln!(out, "the document is now:")?;
-                    document(out, &holds)?;
+                    let former = std::mem::replace(&mut document, document::render(&self.world(&holds)));
+                    let (former, now) = (document::sections(&former), document::sections(&document));
+                    writeln!(out, "the document is put into force again, now with")?;
+                    for line in former.iter().filter(|line| !now.contains(line)) {
+                        writeln!(out, "  - {line}")?;
+                    }
+                    for line in now.iter().filter(|line| !former.contains(line)) {
+                        writeln!(out, "  + {line}")?;
+                    }
+                    if former == now {
+                        writeln!(out, "  no change")?;
+                    }
                 }
             }
         }

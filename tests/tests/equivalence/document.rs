@@ -93,6 +93,12 @@ pub(crate) fn render(world: &World<'_>) -> Value {
     document
 }
 
+/// A document's lists, each on a line: what people compare.
+pub(crate) fn sections(document: &Value) -> Vec<String> {
+    let lists = document.as_object().into_iter().flatten();
+    lists.map(|(kind, objects)| format!("\"{kind}\": {objects}")).collect()
+}
+
 fn interface_id(interface: usize) -> String {
     format!("eni-0000000000000000{interface}")
 }
