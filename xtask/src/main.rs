@@ -11,6 +11,7 @@ mod fuzz;
 mod install;
 mod lab;
 mod lint;
+mod mutants;
 mod setup;
 mod shell;
 mod test;
@@ -37,6 +38,7 @@ enum Action {
     Demo(demo::Arguments),
     Test(test::Arguments),
     Fuzz(fuzz::Arguments),
+    Mutants(mutants::Arguments),
     Lint(lint::Arguments),
     Audit(audit::Arguments),
     Bench(bench::Arguments),
@@ -62,6 +64,7 @@ fn perform(action: Action) -> Result<ExitCode> {
         Action::Demo(arguments) => demo::perform(&arguments)?,
         Action::Test(arguments) => test::perform(&arguments)?,
         Action::Fuzz(arguments) => fuzz::perform(&arguments)?,
+        Action::Mutants(arguments) => mutants::perform(&arguments)?,
         Action::Lint(arguments) => lint::perform(&arguments)?,
         Action::Audit(arguments) => return audit::perform(&arguments),
         Action::Bench(arguments) => bench::perform(&arguments)?,
