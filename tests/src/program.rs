@@ -152,7 +152,7 @@ impl Default for Programs {
 
 impl Programs {
     /// A set of one's own, with a clock of its own: for tests that run in several threads. Most do
-    /// with the common one, [`programs`].
+    /// with the common one, [`programs()`].
     ///
     /// # Panics
     ///

@@ -59,8 +59,8 @@ impl Tree {
 fn offset(text: &str, (line, column): (usize, usize)) -> Option<usize> {
     let before: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
     let here = text.get(before..)?;
-    let characters = here.char_indices().map(|(at, _)| at).chain([here.len()]);
-    characters.skip(column - 1).next().map(|at| before + at)
+    let mut characters = here.char_indices().map(|(at, _)| at).chain([here.len()]);
+    characters.nth(column - 1).map(|at| before + at)
 }
 
 #[cfg(test)]

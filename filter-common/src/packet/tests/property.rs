@@ -11,10 +11,7 @@ use super::{
     fuzz::{check, end},
     *,
 };
-use crate::{
-    address::{Address, Family},
-    packet::Fragment,
-};
+use crate::{address::Address, packet::Fragment};
 
 /// What `etherparse` shall write: a link layer, an IP header, a transport header.
 #[derive(Clone, Debug)]
