@@ -7,6 +7,7 @@
 //! What became of a frame is asked twice: the program's return value says whether it passes, the
 //! interface's counters say why.
 
+mod block;
 mod eni;
 
 use std::{
@@ -19,7 +20,7 @@ use std::{
 
 use aya::{
     Ebpf, Pod,
-    maps::{Array, Map, MapData},
+    maps::{Array, Map, MapData, PerCpuArray},
     programs::{ProgramInfo, SchedClassifier, Xdp},
 };
 pub use eni::{Eni, ring_capacity};
@@ -101,6 +102,8 @@ struct Hooks {
     slot: u32,
     /// Ticks from the programs' clock to the epoch, as the policy in force has it.
     phase: u64,
+    /// The policy in force.
+    block: Option<block::Block>,
     ebpf: Ebpf,
 }
 
@@ -109,13 +112,15 @@ pub struct Programs {
     host: Host,
     places: Places,
     hooks: HashMap<Setting, Hooks>,
+    /// Open once: they are read for every frame.
+    counters: PerCpuArray<MapData, eni::PlainCounters>,
     generation: u32,
     moved: u64,
     // Goes with the process.
     _bpffs: OwnedFd,
 }
 
-/// The one set of programs of this process, whoever holds it works alone.
+/// The common set of programs of this process, whoever holds it works alone.
 pub fn programs() -> MutexGuard<'static, Programs> {
     static PROGRAMS: OnceLock<Mutex<Programs>> = OnceLock::new();
     // A failed test leaves nothing that the next one does not clear.
@@ -149,8 +154,21 @@ pub fn effective_of(policy: &policy::Policy, interface: &str) -> EffectivePolicy
     policy
 }
 
+impl Default for Programs {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Programs {
-    fn new() -> Self {
+    /// A set of one's own, with a clock of its own: for tests that run in several threads. Most do
+    /// with the common one, [`programs()`].
+    ///
+    /// # Panics
+    ///
+    /// When the kernel refuses something.
+    #[must_use]
+    pub fn new() -> Self {
         let bpffs = mount_bpffs();
         let root = PathBuf::from(format!("/proc/self/fd/{}", bpffs.as_raw_fd()));
         let places = Places::new(root.join("no-state"), root.join("filter"));
@@ -166,7 +184,9 @@ impl Programs {
         }
         let host = Host::open_in(&places).expect("open what was just made");
         write_secret(&host);
-        Self { host, places, hooks: HashMap::new(), generation: 0, moved: 0, _bpffs: bpffs }
+        let counters = Map::PerCpuArray(host.map(maps::COUNTERS).expect("the counters"));
+        let counters = counters.try_into().expect("an array per CPU");
+        Self { host, places, hooks: HashMap::new(), counters, generation: 0, moved: 0, _bpffs: bpffs }
     }
 
     /// The maps.
@@ -195,7 +215,7 @@ impl Programs {
         self.ensure(setting);
         let mut eni = Eni { slot: self.hooks[&setting].slot, programs: self, setting, receive };
         // What a former test left is only given back while its slot has a policy.
-        eni.apply(policy);
+        eni.rewrite(policy);
         eni.clear();
         eni
     }
@@ -234,7 +254,7 @@ impl Programs {
                 ebpf.program_mut(name).expect("the program").try_into().expect("a TC program");
             program.load().unwrap_or_else(|error| panic!("{name}: {error:?}"));
         }
-        self.hooks.insert(setting, Hooks { slot, phase: 0, ebpf });
+        self.hooks.insert(setting, Hooks { slot, phase: 0, block: None, ebpf });
     }
 }
 

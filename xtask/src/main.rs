@@ -8,9 +8,11 @@ mod bench;
 mod build;
 mod conformance;
 mod demo;
+mod fuzz;
 mod install;
 mod lab;
 mod lint;
+mod mutants;
 mod setup;
 mod shell;
 mod test;
@@ -36,6 +38,8 @@ enum Action {
     Run(build::RunArguments),
     Demo(demo::Arguments),
     Test(test::Arguments),
+    Fuzz(fuzz::Arguments),
+    Mutants(mutants::Arguments),
     Lint(lint::Arguments),
     Conformance(conformance::Arguments),
     Audit(audit::Arguments),
@@ -61,6 +65,8 @@ fn perform(action: Action) -> Result<ExitCode> {
         Action::Run(arguments) => return build::run(&arguments),
         Action::Demo(arguments) => demo::perform(&arguments)?,
         Action::Test(arguments) => test::perform(&arguments)?,
+        Action::Fuzz(arguments) => fuzz::perform(&arguments)?,
+        Action::Mutants(arguments) => mutants::perform(&arguments)?,
         Action::Lint(arguments) => lint::perform(&arguments)?,
         Action::Conformance(arguments) => conformance::perform(&arguments)?,
         Action::Audit(arguments) => return audit::perform(&arguments),

@@ -1,5 +1,6 @@
 //! Packets made byte by byte, so that each can lie as a test wants, and read.
 
+mod fuzz;
 mod ip;
 mod link;
 mod property;

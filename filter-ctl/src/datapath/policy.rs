@@ -41,6 +41,13 @@ impl fmt::Debug for Prepared {
     }
 }
 
+/// The map that it lies in.
+impl AsFd for Prepared {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.map.as_fd()
+    }
+}
+
 impl Prepared {
     /// Writes a compiled policy into a new map.
     ///

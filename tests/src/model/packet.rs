@@ -112,7 +112,9 @@ impl Packet {
         }
     }
 
-    pub(super) fn service(&self) -> Service {
+    /// What it asks for.
+    #[must_use]
+    pub fn service(&self) -> Service {
         match self.icmp() {
             Some((kind, code)) => Service::icmp(self.protocol(), kind, code),
             None => Service::new(self.protocol(), self.ports().1),

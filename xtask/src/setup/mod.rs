@@ -30,6 +30,8 @@ pub(crate) struct Arguments {
 const BPF_LINKER: &str = "0.10.4";
 /// The version of cargo-deny that the configuration in deny.toml was written for.
 const CARGO_DENY: &str = "0.20.2";
+/// The version of cargo-mutants whose list `mutants` reads.
+const CARGO_MUTANTS: &str = "27.1.0";
 
 const BPFFS: &str = "/sys/fs/bpf";
 
@@ -61,17 +63,28 @@ fn bpf_linker() -> Result<()> {
     cargo_install("bpf-linker", BPF_LINKER, &mut Command::new("cargo"))
 }
 
-/// cargo-deny, built without optimisation: it checks a few hundred crates, so that the minutes
-/// which the optimiser would take are better saved.
+/// cargo-deny: licences, bans, sources, advisories.
 pub(crate) fn cargo_deny() -> Result<()> {
-    if version_of("cargo-deny", &[]).is_some() {
+    cargo_tool("cargo-deny", &[], CARGO_DENY)
+}
+
+/// cargo-mutants: ways to break the code.
+pub(crate) fn cargo_mutants() -> Result<()> {
+    cargo_tool("cargo-mutants", &["mutants"], CARGO_MUTANTS)
+}
+
+/// A developer's tool, built without optimisation: it has little to do here, so that the minutes
+/// which the optimiser would take are better saved. `before` are the words that stand before its
+/// options.
+fn cargo_tool(name: &str, before: &[&str], version: &str) -> Result<()> {
+    if version_of(name, before).is_some() {
         return Ok(());
     }
-    progress(&format!("building cargo-deny {CARGO_DENY} (some minutes)"));
+    progress(&format!("building {name} {version} (some minutes)"));
     let mut cargo = Command::new("cargo");
     cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0").env("CARGO_PROFILE_RELEASE_LTO", "off");
     cargo.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
-    cargo_install("cargo-deny", CARGO_DENY, &mut cargo)
+    cargo_install(name, version, &mut cargo)
 }
 
 fn cargo_install(package: &str, version: &str, cargo: &mut Command) -> Result<()> {

@@ -4,8 +4,8 @@
 //! of features; cargo says which test programs came out of it, and each is then run as a suite
 //! of its own, with its time.
 
-mod programs;
-mod suite;
+pub(crate) mod programs;
+pub(crate) mod suite;
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use anyhow::{Result, bail};
 use crate::setup::{self, TESTS};
 use crate::shell::{self, progress};
 
-use programs::Program;
+use programs::{Built, Program};
 use suite::Outcome;
 
 /// Runs all tests: unit, documentation and, as root, whole-system tests.
@@ -41,9 +41,7 @@ pub(crate) fn perform(arguments: &Arguments) -> Result<()> {
     }
     setup::toolchain()?;
     let start = Instant::now();
-    progress("building everything that the tests need");
-    let built = programs::build(arguments.unprivileged)?;
-    let mut report = Report { building: start.elapsed(), suites: Vec::new() };
+    let (built, mut report) = build(arguments.unprivileged)?;
 
     let wanted = |name: &str| arguments.suite.as_ref().is_none_or(|part| name.contains(part.as_str()));
     // The plain ones first: what they find is cheaper to understand.
@@ -53,26 +51,40 @@ pub(crate) fn perform(arguments: &Arguments) -> Result<()> {
         .filter(|program| wanted(&program.suite()))
         .partition(|program| program.privileged());
     for program in plain {
-        report.run(&program.suite(), || suite::run(&mut program.command(&built, &arguments.arguments)))?;
+        report.run(&program.suite(), || {
+            suite::run(&mut program.command(&built, &arguments.arguments), suite::LIMIT)
+        })?;
     }
     if wanted("documentation") {
-        report.run("documentation", || suite::run(&mut programs::documentation(&arguments.arguments)))?;
+        report.run("documentation", || {
+            suite::run(&mut programs::documentation(&arguments.arguments), suite::LIMIT)
+        })?;
     }
     for program in system {
-        report.run(&program.suite(), || suite::run(&mut program.command(&built, &arguments.arguments)))?;
+        report.run(&program.suite(), || {
+            suite::run(&mut program.command(&built, &arguments.arguments), suite::LIMIT)
+        })?;
     }
     report.print(start.elapsed());
     report.verdict()
 }
 
+/// Builds all tests; the report has no suite yet.
+pub(crate) fn build(unprivileged: bool) -> Result<(Built, Report)> {
+    let start = Instant::now();
+    progress("building everything that the tests need");
+    let built = programs::build(unprivileged)?;
+    Ok((built, Report { building: start.elapsed(), suites: Vec::new() }))
+}
+
 /// What ran, and how it ended.
-struct Report {
+pub(crate) struct Report {
     building: Duration,
     suites: Vec<(String, Outcome)>,
 }
 
 impl Report {
-    fn run(&mut self, name: &str, suite: impl FnOnce() -> Result<Outcome>) -> Result<()> {
+    pub(crate) fn run(&mut self, name: &str, suite: impl FnOnce() -> Result<Outcome>) -> Result<()> {
         println!();
         progress(&format!("suite {name}"));
         let outcome = suite()?;
@@ -81,7 +93,7 @@ impl Report {
         Ok(())
     }
 
-    fn print(&self, whole: Duration) {
+    pub(crate) fn print(&self, whole: Duration) {
         println!("\n{:<40} {:>8} {:>8} {:>8} {:>14}", "suite", "passed", "failed", "ignored", "time");
         println!("{:<40} {:>8} {:>8} {:>8} {:>14}", "(building)", "", "", "", shell::seconds(self.building));
         for (name, outcome) in &self.suites {
@@ -106,7 +118,7 @@ impl Report {
         })
     }
 
-    fn verdict(&self) -> Result<()> {
+    pub(crate) fn verdict(&self) -> Result<()> {
         let failed: Vec<&str> = self
             .suites
             .iter()

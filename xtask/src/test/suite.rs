@@ -12,18 +12,18 @@ use crate::shell;
 
 /// How a suite ended.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Outcome {
-    pub(super) success: bool,
-    pub(super) passed: usize,
-    pub(super) failed: usize,
-    pub(super) ignored: usize,
-    pub(super) time: Duration,
+pub(crate) struct Outcome {
+    pub(crate) success: bool,
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    pub(crate) ignored: usize,
+    pub(crate) time: Duration,
 }
 
-/// After this a suite hangs: it is ended, and has failed.
-const LIMIT: Duration = Duration::from_secs(15 * 60);
+/// After this an ordinary suite hangs: it is ended, and has failed.
+pub(crate) const LIMIT: Duration = Duration::from_secs(15 * 60);
 
-pub(super) fn run(command: &mut Command) -> Result<Outcome> {
+pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Outcome> {
     let start = Instant::now();
     let mut child = command
         .stdin(Stdio::null())
@@ -42,7 +42,7 @@ pub(super) fn run(command: &mut Command) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     // The channel closes when everybody who has the suite's output has ended.
     loop {
-        match lines.recv_timeout(LIMIT.saturating_sub(start.elapsed())) {
+        match lines.recv_timeout(limit.saturating_sub(start.elapsed())) {
             Ok(line) => {
                 println!("{line}");
                 outcome.count(&line);
@@ -51,7 +51,7 @@ pub(super) fn run(command: &mut Command) -> Result<Outcome> {
             Err(RecvTimeoutError::Timeout) => {
                 child.kill()?;
                 child.wait()?;
-                eprintln!("error: ended after {}: it hangs", shell::seconds(LIMIT));
+                eprintln!("error: ended after {}: it hangs", shell::seconds(limit));
                 outcome.time = start.elapsed();
                 return Ok(outcome);
             }

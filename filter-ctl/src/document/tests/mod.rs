@@ -5,6 +5,7 @@ mod aws;
 mod conformance;
 mod errors;
 mod examples;
+mod fuzz;
 mod rules;
 
 use std::{fs, path::Path};

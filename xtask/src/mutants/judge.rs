@@ -1,0 +1,169 @@
+//! Which test notices a mutant.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::{Mutant, tree::Tree};
+use crate::{shell, workspace};
+
+/// What became of a mutant.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// A test fails, this one first.
+    Caught(String),
+    /// A suite does not end.
+    Hangs,
+    /// It does not compile.
+    Unviable,
+    /// The kernel does not load it.
+    Refused,
+    /// Nobody notices.
+    Survived,
+}
+
+impl Outcome {
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Caught(_) => "caught",
+            Self::Hangs => "hangs",
+            Self::Unviable => "does not compile",
+            Self::Refused => "refused by the kernel",
+            Self::Survived => "SURVIVED",
+        }
+    }
+}
+
+/// A suite: what cargo is given to build it, and what the test program is given.
+struct Suite {
+    build: &'static [&'static str],
+    run: &'static [&'static str],
+    /// How long it takes with nothing broken.
+    time: Duration,
+}
+
+const NOT_YET: Duration = Duration::ZERO;
+/// The cheap ones first.
+const SUITES: [Suite; 3] = [
+    Suite { build: &["--package", "filter-common", "--lib"], run: &[], time: NOT_YET },
+    Suite { build: &["--package", "tests", "--test", "verdicts"], run: &[], time: NOT_YET },
+    Suite {
+        build: &["--package", "tests", "--test", "equivalence"],
+        run: &["the_programs_say"],
+        time: NOT_YET,
+    },
+];
+/// The first suite that runs the kernel programs.
+const IN_THE_KERNEL: usize = 1;
+
+/// Seconds of random cases, of random inputs to the readers.
+const EQUIVALENCE_SECONDS: &str = "20";
+const READERS_MILLISECONDS: &str = "200";
+/// What building may take.
+const BUILDING: Duration = Duration::from_secs(20 * 60);
+
+/// What a command came to.
+enum Ran {
+    Well,
+    Badly(String),
+    TooLate,
+}
+
+/// The suites, with the time that each takes.
+pub(super) struct Judge<'a> {
+    tree: &'a Tree,
+    suites: [Suite; 3],
+}
+
+impl<'a> Judge<'a> {
+    /// Runs all suites over the tree as it is: they must pass.
+    pub(super) fn new(tree: &'a Tree) -> Result<Self> {
+        let mut judge = Self { tree, suites: SUITES };
+        for place in 0..judge.suites.len() {
+            let suite = &judge.suites[place];
+            if !matches!(judge.cargo(suite.build, &["--no-run"], BUILDING)?, Ran::Well) {
+                bail!("`cargo test {} --no-run` fails with nothing broken", suite.build.join(" "));
+            }
+            let start = Instant::now();
+            if !matches!(judge.test(suite, BUILDING)?, Ran::Well) {
+                bail!("`cargo test {}` fails with nothing broken", suite.build.join(" "));
+            }
+            judge.suites[place].time = start.elapsed();
+        }
+        Ok(judge)
+    }
+
+    /// Asks the suites about the mutant that is in the tree.
+    pub(super) fn outcome(&self, mutant: &Mutant) -> Result<Outcome> {
+        let first = if mutant.file.starts_with("filter-common/") { 0 } else { IN_THE_KERNEL };
+        for (place, suite) in self.suites.iter().enumerate().skip(first) {
+            if !matches!(self.cargo(suite.build, &["--no-run"], BUILDING)?, Ran::Well) {
+                return Ok(Outcome::Unviable);
+            }
+            // A busy machine is not a mutant that hangs.
+            let limit = suite.time * 4 + Duration::from_secs(60);
+            match self.test(suite, limit)? {
+                Ran::Well => {}
+                Ran::TooLate => return Ok(Outcome::Hangs),
+                Ran::Badly(output) if place >= IN_THE_KERNEL && output.contains("verifier_log") => {
+                    return Ok(Outcome::Refused);
+                }
+                Ran::Badly(output) => return Ok(Outcome::Caught(first_failed(&output))),
+            }
+        }
+        Ok(Outcome::Survived)
+    }
+
+    fn test(&self, suite: &Suite, limit: Duration) -> Result<Ran> {
+        self.cargo(suite.build, &[&["--"], suite.run].concat(), limit)
+    }
+
+    /// Runs `cargo test` in a process group of its own, which ends with its time.
+    fn cargo(&self, build: &[&str], more: &[&str], limit: Duration) -> Result<Ran> {
+        let path = workspace::scratch().join("mutants.log");
+        let log = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        let mut command = self.tree.cargo();
+        command.args(build).args(more).process_group(0);
+        command.env("FILTER_SECONDS", EQUIVALENCE_SECONDS).env("RUST_BACKTRACE", "0");
+        command.env("BOLERO_RANDOM_TEST_TIME_MS", READERS_MILLISECONDS);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let mut child =
+            command.spawn().with_context(|| format!("cannot start `{}`", shell::describe(&command)))?;
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                let output = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
+                return Ok(if status.success() { Ran::Well } else { Ran::Badly(output) });
+            }
+            if Instant::now() >= deadline {
+                // SAFETY: a signal to the group that was made above and is not reaped yet.
+                unsafe { libc::kill(-child.id().cast_signed(), libc::SIGKILL) };
+                child.wait()?;
+                return Ok(Ran::TooLate);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// The first test that a suite's output names as failed.
+fn first_failed(output: &str) -> String {
+    let failed = output.lines().find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
+    failed.unwrap_or("a suite that crashes").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_failed;
+
+    #[test]
+    fn the_first_failed_test_is_named() {
+        let output = "test a::b ... ok\ntest c::d ... FAILED\ntest e ... FAILED\n";
+        assert_eq!(first_failed(output), "c::d");
+        assert_eq!(first_failed("signal: 11"), "a suite that crashes");
+    }
+}
