@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod demo;
 mod install;
+mod kernels;
 mod lab;
 mod lint;
 mod setup;
@@ -35,6 +36,7 @@ enum Action {
     Run(build::RunArguments),
     Demo(demo::Arguments),
     Test(test::Arguments),
+    Kernels(kernels::Arguments),
     Lint(lint::Arguments),
     Audit(audit::Arguments),
     Bench(bench::Arguments),
@@ -59,6 +61,7 @@ fn perform(action: Action) -> Result<ExitCode> {
         Action::Run(arguments) => return build::run(&arguments),
         Action::Demo(arguments) => demo::perform(&arguments)?,
         Action::Test(arguments) => test::perform(&arguments)?,
+        Action::Kernels(arguments) => kernels::perform(&arguments)?,
         Action::Lint(arguments) => lint::perform(&arguments)?,
         Action::Audit(arguments) => return audit::perform(&arguments),
         Action::Bench(arguments) => bench::perform(&arguments)?,

@@ -4,8 +4,8 @@
 //! of features; cargo says which test programs came out of it, and each is then run as a suite
 //! of its own, with its time.
 
-mod programs;
-mod suite;
+pub(crate) mod programs;
+pub(crate) mod suite;
 
 use std::time::{Duration, Instant};
 

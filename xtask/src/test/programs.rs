@@ -13,14 +13,14 @@ use crate::{shell, workspace};
 const PRIVILEGED: &str = "tests";
 
 /// All that one build made.
-pub(super) struct Built {
-    pub(super) tests: Vec<Program>,
+pub(crate) struct Built {
+    pub(crate) tests: Vec<Program>,
     /// Ordinary programs by name, which tests start.
     binaries: Vec<(String, PathBuf)>,
 }
 
 /// One test program.
-pub(super) struct Program {
+pub(crate) struct Program {
     package: String,
     target: String,
     /// Where the package's `Cargo.toml` is: tests run there.
@@ -30,7 +30,7 @@ pub(super) struct Program {
 
 /// Builds the programs and all tests of the workspace, by one call, so that features are
 /// resolved once and nothing is compiled twice.
-pub(super) fn build(unprivileged: bool) -> Result<Built> {
+pub(crate) fn build(unprivileged: bool) -> Result<Built> {
     let mut command = workspace::cargo("build");
     command.args(["--workspace", "--bins", "--lib", "--tests"]);
     if unprivileged {
@@ -53,13 +53,18 @@ pub(super) fn build(unprivileged: bool) -> Result<Built> {
 }
 
 /// The examples in the documentation, with the same packages and so the same features.
-pub(super) fn documentation(arguments: &[String]) -> Command {
+pub(crate) fn documentation(arguments: &[String]) -> Command {
     let mut command = workspace::cargo("test");
     command.args(["--workspace", "--doc", "--exclude", PRIVILEGED, "--"]).args(arguments);
     command
 }
 
 impl Built {
+    /// The binary of that name.
+    pub(crate) fn binary(&self, name: &str) -> Option<&Path> {
+        self.binaries.iter().find(|(found, _)| found == name).map(|(_, path)| path.as_path())
+    }
+
     fn take(&mut self, message: &Value) {
         let (Some("compiler-artifact"), Some(executable)) =
             (message["reason"].as_str(), message["executable"].as_str())
@@ -81,19 +86,24 @@ impl Built {
 
 impl Program {
     /// The suite's name: the package, and the target where it is another.
-    pub(super) fn suite(&self) -> String {
+    pub(crate) fn suite(&self) -> String {
         if self.target == self.package || self.target == self.package.replace('-', "_") {
             return self.package.clone();
         }
         format!("{}/{}", self.package, self.target)
     }
 
-    pub(super) fn privileged(&self) -> bool {
+    /// The file that is run.
+    pub(crate) fn executable(&self) -> &Path {
+        &self.executable
+    }
+
+    pub(crate) fn privileged(&self) -> bool {
         self.package == PRIVILEGED
     }
 
     /// The command that runs it, in the environment that `cargo test` would give it.
-    pub(super) fn command(&self, built: &Built, arguments: &[String]) -> Command {
+    pub(crate) fn command(&self, built: &Built, arguments: &[String]) -> Command {
         let mut command = Command::new(&self.executable);
         command.current_dir(&self.folder).args(arguments);
         command.env("CARGO_MANIFEST_DIR", &self.folder).env("CARGO_PKG_NAME", &self.package);
