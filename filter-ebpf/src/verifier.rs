@@ -36,6 +36,8 @@ pub(crate) fn forget_memory() {
 pub(crate) fn opaque(mut number: usize) -> usize {
     // SAFETY: changes nothing. (It has to be an instruction: a place in the source that has none
     // would share its address with the next one, and the kernel refuses such line information.)
-    unsafe { core::arch::asm!("{0} |= 0", inout(reg) number, options(pure, nomem, nostack, preserves_flags)) };
+    unsafe {
+        core::arch::asm!("{0} |= 0", inout(reg) number, options(pure, nomem, nostack, preserves_flags))
+    };
     number
 }

@@ -129,12 +129,9 @@ fn exit_of(error: &datapath::Error) -> Exit {
         return Exit::Environment;
     }
     match error {
-        E::NotRoot
-        | E::NoBpffs(_)
-        | E::OldKernel { .. }
-        | E::NoTcx(_)
-        | E::NoPrograms
-        | E::Shape { .. } => Exit::Environment,
+        E::NotRoot | E::NoBpffs(_) | E::OldKernel { .. } | E::NoTcx(_) | E::NoPrograms | E::Shape { .. } => {
+            Exit::Environment
+        }
         E::System { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Exit::Environment,
         E::NoDevice { .. } | E::NotAttached { .. } | E::NothingAttached => Exit::NotFound,
         E::Ambiguous { .. }

@@ -226,9 +226,8 @@ fn attach_tcx(ebpf: &mut Ebpf, device: &Device, side: Side) -> Result<Attached, 
     // never see it.
     let options = TcAttachOptions::TcxOrder(LinkOrder::first());
     let attempt = program.attach_with_options(&device.name, side.attach_type(), options);
-    let id = attempt.map_err(|error| {
-        if kernel::has_tcx() { failed(error) } else { Error::NoTcx(kernel::release()) }
-    })?;
+    let id = attempt
+        .map_err(|error| if kernel::has_tcx() { failed(error) } else { Error::NoTcx(kernel::release()) })?;
     let link = program.take_link(id).map_err(failed)?;
     let link = FdLink::try_from(link).map_err(|error| Error::Hook {
         hook: name(Hook::Tcx),

@@ -77,7 +77,8 @@ impl Unpacked {
     /// The kernel itself. It lies in another place from 7.2 on.
     pub(super) fn image(&self) -> Result<PathBuf> {
         let (_, modules) = self.modules()?;
-        let places = [self.folder.join("boot").join(format!("vmlinuz-{}", self.release)), modules.join("vmlinuz")];
+        let places =
+            [self.folder.join("boot").join(format!("vmlinuz-{}", self.release)), modules.join("vmlinuz")];
         let found = places.into_iter().find(|place| place.is_file());
         found.with_context(|| format!("the packages of {} hold no kernel", self.release))
     }
@@ -100,7 +101,12 @@ impl Unpacked {
         let mut files: Vec<PathBuf> = Vec::new();
         for name in names {
             let mut modprobe = Command::new("modprobe");
-            modprobe.arg("--dirname").arg(&base).args(["--set-version", &self.release, "--show-depends", name]);
+            modprobe.arg("--dirname").arg(&base).args([
+                "--set-version",
+                &self.release,
+                "--show-depends",
+                name,
+            ]);
             let said = shell::read(&mut modprobe)?;
             // Lines are `insmod FILE` or, for what the kernel holds anyway, `builtin NAME`.
             let found = said.lines().filter_map(|line| line.strip_prefix("insmod ")).map(str::trim);

@@ -1,8 +1,9 @@
 //! The file system that a machine boots into: an archive in memory with the tools that tests
 //! start, filter-ctl, the test programs, and the kernel's modules.
 //!
-//! The programs are those of this machine, with the libraries that they are linked to: nothing is
-//! linked statically for the purpose, and nothing of this machine is shared with the guest.
+//! The programs are this machine's own, with the libraries that they are linked to: nothing is
+//! linked statically for the purpose, and nothing of this machine is shared with the guest. (The
+//! cloud kernels have no 9p with which it could be.)
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -45,10 +46,14 @@ impl Image {
         if root.exists() {
             fs::remove_dir_all(&root)?;
         }
-        for folder in ["bin", "dev", "etc", "modules", "proc", "root", "run", "sys", "tests", "tmp", "usr", "var"] {
+        for folder in
+            ["bin", "dev", "etc", "modules", "proc", "root", "run", "sys", "tests", "tmp", "usr", "var"]
+        {
             fs::create_dir_all(root.join(folder))?;
         }
-        for (to, link) in [("bin", "sbin"), ("../bin", "usr/bin"), ("../bin", "usr/sbin"), ("/run", "var/run")] {
+        for (to, link) in
+            [("bin", "sbin"), ("../bin", "usr/bin"), ("../bin", "usr/sbin"), ("/run", "var/run")]
+        {
             symlink(to, root.join(link))?;
         }
         fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
@@ -73,9 +78,9 @@ impl Image {
         Ok(Self { archive })
     }
 
-    /// The whole image for a kernel and a job.
-    pub(super) fn complete(&self, kernel: &Unpacked, job: &Job<'_>) -> Result<PathBuf> {
-        let root = fetch::folder().join("more");
+    /// The whole image for a kernel and a job, in files of this name.
+    pub(super) fn complete(&self, name: &str, kernel: &Unpacked, job: &Job<'_>) -> Result<PathBuf> {
+        let root = fetch::folder().join(format!("{name}.root"));
         if root.exists() {
             fs::remove_dir_all(&root)?;
         }
@@ -95,8 +100,8 @@ impl Image {
         fs::write(root.join("modules/order"), order)?;
         fs::write(root.join("job.sh"), script(job))?;
         // Archives may follow each other.
-        let image = fetch::folder().join("image.cpio");
-        let more = fetch::folder().join("more.cpio");
+        let image = fetch::folder().join(format!("{name}.cpio"));
+        let more = fetch::folder().join(format!("{name}.more.cpio"));
         cpio(&root, &more)?;
         fs::copy(&self.archive, &image)?;
         let mut whole = File::options().append(true).open(&image)?;
@@ -149,7 +154,8 @@ fn add(root: &Path, program: &Path, to: &Path) -> Result<()> {
 /// Packs a folder in the format that the kernel unpacks.
 fn cpio(root: &Path, archive: &Path) -> Result<()> {
     let mut find = Command::new("find");
-    let mut found = find.current_dir(root).arg(".").stdout(Stdio::piped()).spawn().context("cannot start find")?;
+    let mut found =
+        find.current_dir(root).arg(".").stdout(Stdio::piped()).spawn().context("cannot start find")?;
     let mut cpio = Command::new("cpio");
     cpio.current_dir(root).args(["--create", "--format=newc", "--quiet"]);
     cpio.stdin(found.stdout.take().context("find has no standard output")?);

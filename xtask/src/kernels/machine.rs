@@ -52,6 +52,8 @@ pub(super) struct Boot<'a> {
     pub(super) console: &'a Path,
     /// Longest that a suite may take.
     pub(super) limit: Duration,
+    /// Stands before every line of the guest.
+    pub(super) prefix: String,
 }
 
 /// QEMU; killed when it goes out of scope.
@@ -105,7 +107,8 @@ pub(super) fn run(boot: &Boot<'_>) -> Result<Report> {
             Err(end) => {
                 let what = if end == RecvTimeoutError::Timeout { "hangs" } else { "ended before its time" };
                 let what = format!("the machine with {} {what}", boot.release);
-                report.trouble = Some(format!("{what}; the kernel's last words:\n{}", last_words(boot.console)));
+                report.trouble =
+                    Some(format!("{what}; the kernel's last words:\n{}", last_words(boot.console)));
                 break;
             }
         };
@@ -118,7 +121,6 @@ pub(super) fn run(boot: &Boot<'_>) -> Result<Report> {
             (Some("@boot"), release) => bail!("{} was to be booted, and {release:?} runs", boot.release),
             (Some("@missing"), module) => bail!("{}: the module {module:?} cannot be loaded", boot.release),
             (Some("@suite"), Some(suite)) => {
-                println!();
                 progress(&format!("{}: suite {suite}", boot.release));
                 let ran = Ran { suite: suite.to_owned(), outcome: Outcome::default(), instead: Vec::new() };
                 running = Some((ran, Instant::now()));
@@ -134,7 +136,7 @@ pub(super) fn run(boot: &Boot<'_>) -> Result<Report> {
             }
             (Some("@end"), _) => break,
             _ => {
-                println!("{line}");
+                println!("{}{line}", boot.prefix);
                 if let Some((ran, _)) = &mut running {
                     ran.outcome.count(&line);
                     ran.instead.extend(line.strip_prefix(INSTEAD).map(str::to_owned));

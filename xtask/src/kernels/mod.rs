@@ -17,9 +17,11 @@ mod table;
 
 use std::env;
 use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use crate::setup::{self, KERNELS, TESTS};
 use crate::shell::{self, progress};
@@ -29,7 +31,7 @@ use fetch::{Archive, Unpacked};
 use image::{Image, Job};
 use machine::{Boot, Report};
 use series::Kernel;
-use table::Table;
+use table::{Column, Table};
 
 /// Runs the whole-system tests in other kernels, emulated by QEMU.
 ///
@@ -49,6 +51,9 @@ pub(crate) struct Arguments {
     /// Write the table to docs/kernels.md.
     #[arg(long, conflicts_with_all = ["suite", "kernel", "ci", "arguments"])]
     write: bool,
+    /// How many machines run side by side; each has two processors and wants up to 4 GB of memory.
+    #[arg(long, value_name = "NUMBER", default_value_t = 2)]
+    jobs: usize,
     /// The longest that one suite may take, in minutes.
     #[arg(long, value_name = "MINUTES", default_value_t = 45)]
     limit: u64,
@@ -88,13 +93,7 @@ pub(crate) fn perform(arguments: &Arguments) -> Result<()> {
     let built = programs::build(false)?;
     let suites = suites(&built, arguments)?;
     let image = Image::pack(&built, &suites)?;
-    let mut table = Table::default();
-    for (kernel, unpacked) in &kernels {
-        let start = Instant::now();
-        let report = boot(kernel, unpacked, &image, &suites, arguments)?;
-        progress(&format!("{}: {}", kernel.name(), shell::seconds(start.elapsed())));
-        table.add(kernel.name(), report, start.elapsed());
-    }
+    let table = Table { columns: boot_all(&kernels, &image, &suites, arguments)? };
     println!("\n{}", table.text());
     if arguments.write {
         progress(&format!("writing {}", table.write()?.display()));
@@ -106,7 +105,9 @@ pub(crate) fn perform(arguments: &Arguments) -> Result<()> {
 fn suites<'a>(built: &'a Built, arguments: &Arguments) -> Result<Vec<&'a Program>> {
     let wanted = |suite: &str| match arguments.ci {
         true => CI_SUITES.contains(&suite),
-        false => arguments.suite.is_empty() || arguments.suite.iter().any(|part| suite.contains(part.as_str())),
+        false => {
+            arguments.suite.is_empty() || arguments.suite.iter().any(|part| suite.contains(part.as_str()))
+        }
     };
     let suites: Vec<_> =
         built.tests.iter().filter(|program| program.privileged() && wanted(&program.suite())).collect();
@@ -114,6 +115,40 @@ fn suites<'a>(built: &'a Built, arguments: &Arguments) -> Result<Vec<&'a Program
         bail!("no suite that needs root has that in its name");
     }
     Ok(suites)
+}
+
+/// Runs the suites in every kernel, some kernels at the same time.
+fn boot_all(
+    kernels: &[(Kernel, Unpacked)],
+    image: &Image,
+    suites: &[&Program],
+    arguments: &Arguments,
+) -> Result<Vec<Column>> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((kernel, unpacked)) = kernels.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let start = Instant::now();
+            let report = boot(kernel, unpacked, image, suites, arguments);
+            let time = start.elapsed();
+            progress(&format!("{}: {}", kernel.name(), shell::seconds(time)));
+            done.push((kernel, report, time));
+        }
+        done
+    };
+    let mut done: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..arguments.jobs.max(1)).map(|_| scope.spawn(work)).collect();
+        let done = workers.into_iter().map(|worker| worker.join().map_err(|_| anyhow!("a worker panicked")));
+        done.collect::<Result<Vec<_>>>()
+    })?
+    .into_iter()
+    .flatten()
+    .collect();
+    done.sort_by_key(|(kernel, ..)| kernel.series);
+    let column = |(kernel, report, time): (&Kernel, Result<Report>, Duration)| {
+        Ok(Column { kernel: kernel.name().to_owned(), report: report?, time })
+    };
+    done.into_iter().map(column).collect()
 }
 
 /// Runs the suites in one kernel.
@@ -124,7 +159,6 @@ fn boot(
     suites: &[&Program],
     arguments: &Arguments,
 ) -> Result<Report> {
-    println!();
     progress(&format!("booting {}", kernel.name()));
     let limit = Duration::from_secs(60 * arguments.limit);
     let mut environment = vec![("FILTER_PATIENCE".to_owned(), PATIENCE.to_owned())];
@@ -134,14 +168,17 @@ fn boot(
     environment.extend(VARIABLES.iter().filter_map(|name| Some(((*name).to_owned(), env::var(name).ok()?))));
     // Where nothing can be attached, that is all there is to ask.
     let suites = suites.iter().copied();
-    let suites = suites.filter(|suite| !kernel.is_below_the_floor() || suite.suite() == FLOOR_SUITE).collect();
+    let suites =
+        suites.filter(|suite| !kernel.is_below_the_floor() || suite.suite() == FLOOR_SUITE).collect();
     let job = Job { suites, limit: limit.as_secs(), arguments: &arguments.arguments, environment };
     let console = fetch::folder().join(format!("{}.console", kernel.release));
     machine::run(&Boot {
         release: &kernel.release,
         kernel: &unpacked.image()?,
-        image: &image.complete(unpacked, &job)?,
+        image: &image.complete(&kernel.release, unpacked, &job)?,
         console: &console,
         limit,
+        // Who said it must be told where several speak at once.
+        prefix: if arguments.jobs > 1 { format!("{}: ", kernel.series) } else { String::new() },
     })
 }

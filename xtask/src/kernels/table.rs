@@ -14,22 +14,18 @@ use crate::{shell, workspace};
 const MARKS: [&str; 2] = ["<!-- table: `cargo xtask kernels --write` -->", "<!-- /table -->"];
 
 /// A column for each kernel, a row for each suite.
-#[derive(Default)]
 pub(super) struct Table {
-    columns: Vec<Column>,
+    pub(super) columns: Vec<Column>,
 }
 
-struct Column {
-    kernel: String,
-    report: Report,
-    time: Duration,
+/// What became of a kernel, by name, and in what time.
+pub(super) struct Column {
+    pub(super) kernel: String,
+    pub(super) report: Report,
+    pub(super) time: Duration,
 }
 
 impl Table {
-    pub(super) fn add(&mut self, kernel: &str, report: Report, time: Duration) {
-        self.columns.push(Column { kernel: kernel.to_owned(), report, time });
-    }
-
     fn suites(&self) -> BTreeSet<&str> {
         let all = self.columns.iter().flat_map(|column| &column.report.suites);
         all.map(|ran| ran.suite.as_str()).collect()
@@ -97,7 +93,10 @@ impl Table {
         let file = workspace::root().join("docs/kernels.md");
         let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let table = self.markdown();
-        fs::write(&file, between(&text, &table).with_context(|| format!("{} lacks its marks", file.display()))?)?;
+        fs::write(
+            &file,
+            between(&text, &table).with_context(|| format!("{} lacks its marks", file.display()))?,
+        )?;
         Ok(file)
     }
 
@@ -154,7 +153,7 @@ fn between(text: &str, table: &str) -> Option<String> {
 mod tests {
     use std::time::Duration;
 
-    use super::{MARKS, Ran, Report, Table, between};
+    use super::{Column, MARKS, Ran, Report, Table, between};
     use crate::test::suite::Outcome;
 
     fn ran(suite: &str, passed: usize, failed: usize) -> Ran {
@@ -164,11 +163,12 @@ mod tests {
     }
 
     fn table(columns: Vec<Vec<Ran>>) -> Table {
-        let mut table = Table::default();
-        for (number, suites) in columns.into_iter().enumerate() {
-            table.add(&format!("6.{number}"), Report { suites, trouble: None }, Duration::from_secs(9));
-        }
-        table
+        let column = |(number, suites)| Column {
+            kernel: format!("6.{number}"),
+            report: Report { suites, trouble: None },
+            time: Duration::from_secs(9),
+        };
+        Table { columns: columns.into_iter().enumerate().map(column).collect() }
     }
 
     #[test]
@@ -195,7 +195,10 @@ mod tests {
     #[test]
     fn the_text_around_the_table_stays() {
         let text = format!("a\n{}\nold\n{}\nb", MARKS[0], MARKS[1]);
-        assert_eq!(between(&text, "new").as_deref(), Some(&*format!("a\n{}\n\nnew\n{}\nb", MARKS[0], MARKS[1])));
+        assert_eq!(
+            between(&text, "new").as_deref(),
+            Some(&*format!("a\n{}\n\nnew\n{}\nb", MARKS[0], MARKS[1]))
+        );
         assert_eq!(between("a", "new"), None);
     }
 }
