@@ -30,8 +30,8 @@ pub(crate) fn forget_memory() {
 /// register that is used afterwards.
 ///
 /// What LLVM knows, it does not check again, and what it checks need not be what it uses: of
-/// `x + 8 > LIMIT` it makes `x > LIMIT - 8`. Before Linux 6.10 the verifier does not carry over to
-/// the sum, nor to a 32-bit copy, what it learns of the number that was compared.
+/// `x + 8 > LIMIT` it makes `x > LIMIT - 8`. What an old verifier learns of the number that was
+/// compared it does not carry over to the sum (before Linux 6.11), nor to a 32-bit copy (6.5).
 #[inline(always)]
 pub(crate) fn opaque(mut number: usize) -> usize {
     // SAFETY: changes nothing. (It has to be an instruction: a place in the source that has none

@@ -16,7 +16,7 @@ mod series;
 mod table;
 
 use std::env;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -81,7 +81,7 @@ pub(crate) fn perform(arguments: &Arguments) -> Result<()> {
     wanted.extend(KERNELS);
     setup::tools(&wanted)?;
     setup::toolchain()?;
-    fs::create_dir_all(fetch::folder())?;
+    let _lock = lock()?;
     let archive = Archive::open()?;
     let kernels = series::choose(&archive.kernels(), &arguments.kernel, arguments.ci)?;
     let kernels: Vec<(Kernel, Unpacked)> = kernels
@@ -92,6 +92,15 @@ pub(crate) fn perform(arguments: &Arguments) -> Result<()> {
     progress("building the tests");
     let built = programs::build(false)?;
     let suites = suites(&built, arguments)?;
+    let asks_for_the_floor = suites.iter().any(|suite| suite.suite() == FLOOR_SUITE);
+    let (kernels, left_out): (Vec<_>, Vec<_>) =
+        kernels.into_iter().partition(|(kernel, _)| asks_for_the_floor || !kernel.is_below_the_floor());
+    for (kernel, _) in left_out {
+        progress(&format!(
+            "{} is below the floor: of all suites, only {FLOOR_SUITE} runs there",
+            kernel.name()
+        ));
+    }
     let image = Image::pack(&built, &suites)?;
     let table = Table { columns: boot_all(&kernels, &image, &suites, arguments)? };
     println!("\n{}", table.text());
@@ -99,6 +108,17 @@ pub(crate) fn perform(arguments: &Arguments) -> Result<()> {
         progress(&format!("writing {}", table.write()?.display()));
     }
     table.verdict()
+}
+
+/// Two at once would write the same files.
+fn lock() -> Result<File> {
+    fs::create_dir_all(fetch::folder())?;
+    let lock = File::create(fetch::folder().join("lock"))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => bail!("another `cargo xtask kernels` is running in this folder"),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
 }
 
 /// The suites that are meant.
