@@ -10,6 +10,7 @@
 //! is measured there means anything.
 
 mod fetch;
+mod grid;
 mod image;
 mod machine;
 mod series;
@@ -48,8 +49,8 @@ pub(crate) struct Arguments {
     /// What a change must pass: verdicts and a short equivalence run, in the oldest and the newest kernel.
     #[arg(long, conflicts_with = "suite")]
     ci: bool,
-    /// Write the table to docs/kernels.md.
-    #[arg(long, conflicts_with_all = ["suite", "kernel", "ci", "arguments"])]
+    /// Write what ran into the table of docs/kernels.md.
+    #[arg(long, conflicts_with_all = ["ci", "arguments"])]
     write: bool,
     /// How many machines run side by side; each has two processors and wants up to 4 GB of memory.
     #[arg(long, value_name = "NUMBER", default_value_t = 2)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use super::grid::Grid;
 use super::machine::{Ran, Report};
 use crate::{shell, workspace};
 
@@ -26,77 +27,39 @@ pub(super) struct Column {
 }
 
 impl Table {
-    fn suites(&self) -> BTreeSet<&str> {
-        let all = self.columns.iter().flat_map(|column| &column.report.suites);
-        all.map(|ran| ran.suite.as_str()).collect()
-    }
-
-    /// The rows as words: a heading, the suites, the sum of each kernel's time.
-    fn rows(&self, times: bool) -> Vec<Vec<String>> {
-        let mut heading = vec!["suite".to_owned()];
-        heading.extend(self.columns.iter().map(|column| column.kernel.clone()));
-        let mut rows = vec![heading];
-        for suite in self.suites() {
-            let mut row = vec![suite.strip_prefix("tests/").unwrap_or(suite).to_owned()];
-            for column in &self.columns {
-                let ran = column.report.suites.iter().find(|ran| ran.suite == suite);
-                row.push(ran.map_or_else(|| "–".to_owned(), |ran| cell(ran, times)));
+    fn grid(&self, cell: fn(&Ran) -> String) -> Grid {
+        let mut grid = Grid::default();
+        for Column { kernel, report, .. } in &self.columns {
+            for ran in &report.suites {
+                grid.set(ran.suite.strip_prefix("tests/").unwrap_or(&ran.suite), kernel, cell(ran));
             }
-            rows.push(row);
         }
-        if times {
-            let mut last = vec!["(all)".to_owned()];
-            last.extend(self.columns.iter().map(|column| shell::seconds(column.time)));
-            rows.push(last);
-        }
-        rows
+        grid
     }
 
-    /// For people at a terminal.
+    /// For people at a terminal, with times.
     pub(super) fn text(&self) -> String {
-        let rows = self.rows(true);
-        let width = |place: usize| rows.iter().map(|row| row[place].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..=self.columns.len()).map(width).collect();
-        let mut text = String::new();
-        for row in &rows {
-            let cells: Vec<_> =
-                row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
-            text += &format!("{}\n", cells.join("  ").trim_end());
-        }
-        for column in &self.columns {
-            for ran in &column.report.suites {
+        let mut text =
+            self.grid(|ran| format!("{}, {}", counts(ran), shell::seconds(ran.outcome.time))).text();
+        for Column { kernel, report, time } in &self.columns {
+            text += &format!("\n{kernel}: {}", shell::seconds(*time));
+            for ran in &report.suites {
                 for (what, count) in counted(&ran.instead) {
-                    text += &format!("\n{}, {}: {count} × instead: {what}", column.kernel, ran.suite);
+                    text += &format!("\n{kernel}, {}: {count} × instead: {what}", ran.suite);
                 }
             }
-            if let Some(trouble) = &column.report.trouble {
-                text += &format!("\n{trouble}");
-            }
+            text.extend(report.trouble.iter().map(|trouble| format!("\n{trouble}")));
         }
         text
     }
 
-    /// For docs/kernels.md: what passed, without times, which would only say how busy the machine was.
-    fn markdown(&self) -> String {
-        let mut text = String::new();
-        for (number, row) in self.rows(false).iter().enumerate() {
-            text += &format!("| {} |\n", row.join(" | "));
-            if number == 0 {
-                text += &format!("|{}\n", " --- |".repeat(row.len()));
-            }
-        }
-        text
-    }
-
-    /// Puts the table into its place in docs/kernels.md.
+    /// Puts what ran into the table of docs/kernels.md; what else stands there stays. Without
+    /// times, which would only say how busy the machine was.
     pub(super) fn write(&self) -> Result<PathBuf> {
         let file = workspace::root().join("docs/kernels.md");
         let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        let table = self.markdown();
-        fs::write(
-            &file,
-            between(&text, &table).with_context(|| format!("{} lacks its marks", file.display()))?,
-        )?;
+        let text = replace(&text, self.grid(counts));
+        fs::write(&file, text.with_context(|| format!("{} lacks its marks", file.display()))?)?;
         Ok(file)
     }
 
@@ -118,22 +81,20 @@ impl Table {
     }
 }
 
-fn cell(ran: &Ran, times: bool) -> String {
+/// How a suite ended.
+fn counts(ran: &Ran) -> String {
     let outcome = &ran.outcome;
-    let mut cell = format!("{} passed", outcome.passed);
+    let mut text = format!("{} passed", outcome.passed);
     if !ran.instead.is_empty() {
-        cell += &format!(" ({} instead)", ran.instead.len());
+        text += &format!(" ({} instead)", ran.instead.len());
     }
     if outcome.failed > 0 || !outcome.success {
-        cell += &format!(", {} FAILED", outcome.failed.max(1));
+        text += &format!(", {} FAILED", outcome.failed.max(1));
     }
     if outcome.ignored > 0 {
-        cell += &format!(", {} left out", outcome.ignored);
+        text += &format!(", {} left out", outcome.ignored);
     }
-    if times {
-        cell += &format!(", {}", shell::seconds(outcome.time));
-    }
-    cell
+    text
 }
 
 /// Each text once, with how often it was said.
@@ -142,18 +103,20 @@ fn counted(texts: &[String]) -> Vec<(&str, usize)> {
     different.into_iter().map(|text| (text, texts.iter().filter(|other| *other == text).count())).collect()
 }
 
-/// The text with something else between the marks.
-fn between(text: &str, table: &str) -> Option<String> {
+/// The text with what is newer in the table between the marks.
+fn replace(text: &str, newer: Grid) -> Option<String> {
     let (before, rest) = text.split_once(MARKS[0])?;
-    let (_, after) = rest.split_once(MARKS[1])?;
-    Some(format!("{before}{}\n\n{table}\n{}{after}", MARKS[0], MARKS[1]))
+    let (old, after) = rest.split_once(MARKS[1])?;
+    let mut grid = Grid::read(old);
+    grid.update(newer);
+    Some(format!("{before}{}\n\n{}\n{}{after}", MARKS[0], grid.markdown(), MARKS[1]))
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{Column, MARKS, Ran, Report, Table, between};
+    use super::{Column, MARKS, Ran, Report, Table, counts, replace};
     use crate::test::suite::Outcome;
 
     fn ran(suite: &str, passed: usize, failed: usize) -> Ran {
@@ -172,18 +135,15 @@ mod tests {
     }
 
     #[test]
-    fn a_table_has_a_column_for_each_kernel_and_a_row_for_each_suite() {
+    fn what_failed_is_named() {
         let mut other = ran("tests/live", 3, 0);
         other.instead.push("no TCX".to_owned());
         let table = table(vec![vec![ran("tests/live", 4, 1)], vec![ran("tests/frames", 2, 0), other]]);
-        assert_eq!(
-            table.markdown(),
-            "| suite | 6.0 | 6.1 |\n| --- | --- | --- |\n| frames | – | 2 passed |\n\
-             | live | 4 passed, 1 FAILED | 3 passed (1 instead) |\n"
-        );
-        assert!(table.text().contains("6.1, tests/live: 1 × instead: no TCX"), "{}", table.text());
-        let error = table.verdict().expect_err("a test failed");
-        assert_eq!(error.to_string(), "failed: tests/live in 6.0");
+        let text = table.text();
+        for part in ["4 passed, 1 FAILED", "3 passed (1 instead)", "6.1, tests/live: 1 × instead: no TCX"] {
+            assert!(text.contains(part), "no {part:?} in {text}");
+        }
+        assert_eq!(table.verdict().expect_err("a test failed").to_string(), "failed: tests/live in 6.0");
     }
 
     #[test]
@@ -193,12 +153,13 @@ mod tests {
     }
 
     #[test]
-    fn the_text_around_the_table_stays() {
-        let text = format!("a\n{}\nold\n{}\nb", MARKS[0], MARKS[1]);
-        assert_eq!(
-            between(&text, "new").as_deref(),
-            Some(&*format!("a\n{}\n\nnew\n{}\nb", MARKS[0], MARKS[1]))
-        );
-        assert_eq!(between("a", "new"), None);
+    fn the_text_around_the_table_stays_and_what_did_not_run_in_it_too() {
+        let rows = |cell: &str| {
+            format!("| suite | 6.0 |\n| --- | --- |\n| frames | 1 passed |\n| live | {cell} |\n")
+        };
+        let text = |cell: &str| format!("a\n{}\n\n{}\n{}\nb", MARKS[0], rows(cell), MARKS[1]);
+        let newer = table(vec![vec![ran("tests/live", 4, 0)]]).grid(counts);
+        assert_eq!(replace(&text("3 passed"), newer.clone()), Some(text("4 passed")));
+        assert_eq!(replace("a", newer), None);
     }
 }
