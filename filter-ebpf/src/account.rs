@@ -32,6 +32,7 @@ use crate::{
     atomic, clock,
     maps::{COUNTERS, RECORDS},
     policy::Policy,
+    verifier,
 };
 
 /// When a packet is judged.
@@ -85,10 +86,14 @@ pub(crate) struct Measure {
 #[inline(always)]
 pub(crate) fn count_reason(slot: u32, direction: Direction, reason: Reason, measure: &Measure) {
     let Some(counters) = COUNTERS.get_ptr_mut(slot) else { return };
+    let reason = verifier::opaque(reason as usize);
+    if reason >= Reason::COUNT {
+        return;
+    }
     // SAFETY: the counters are this CPU's own, and programs do not interrupt each other on one CPU.
     unsafe {
-        (*counters).packets[direction.index()][reason as usize] += measure.packets;
-        (*counters).bytes[direction.index()][reason as usize] += measure.bytes;
+        (*counters).packets[direction.index()][reason] += measure.packets;
+        (*counters).bytes[direction.index()][reason] += measure.bytes;
     }
 }
 

@@ -13,7 +13,10 @@ use aya_ebpf::{
 };
 use filter_common::bytes::{Bytes, Segmentation};
 
-use crate::maps::{SCRATCH, Scratch};
+use crate::{
+    maps::{SCRATCH, Scratch},
+    verifier,
+};
 
 /// Offsets beyond this are never read: the verifier wants a bound on what is added to a packet pointer.
 const MAX_OFFSET: usize = 0x7fff;
@@ -32,6 +35,7 @@ fn read<T: Copy>(
     offset: usize,
     fetch: impl FnOnce(*mut T, u32) -> c_long,
 ) -> Option<T> {
+    let offset = verifier::opaque(offset);
     if offset > MAX_OFFSET {
         return None;
     }

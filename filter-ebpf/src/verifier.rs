@@ -25,3 +25,19 @@ pub(crate) fn forget_memory() {
     // SAFETY: no instruction; the compiler must assume that it changed all memory.
     unsafe { core::arch::asm!("", options(nostack, preserves_flags)) };
 }
+
+/// A number of which LLVM knows nothing, so that a check of it stays one, and is of the very
+/// register that is used afterwards.
+///
+/// What LLVM knows, it does not check again, and what it checks need not be what it uses: of
+/// `x + 8 > LIMIT` it makes `x > LIMIT - 8`. What an old verifier learns of the number that was
+/// compared it does not carry over to the sum (before Linux 6.11), nor to a 32-bit copy (6.5).
+#[inline(always)]
+pub(crate) fn opaque(mut number: usize) -> usize {
+    // SAFETY: changes nothing. (It has to be an instruction: a place in the source that has none
+    // would share its address with the next one, and the kernel refuses such line information.)
+    unsafe {
+        core::arch::asm!("{0} |= 0", inout(reg) number, options(pure, nomem, nostack, preserves_flags))
+    };
+    number
+}

@@ -16,6 +16,7 @@
 pub mod eventually;
 pub mod foreign;
 pub mod frame;
+pub mod kernel;
 pub mod lab;
 pub mod model;
 pub mod netns;
@@ -31,6 +32,8 @@ pub mod traffic;
 pub mod wire;
 
 /// Runs functions in a lab per hook and side, each combination as a test of its own.
+///
+/// In a kernel without TCX, a test of TCX proves that `attach` refuses it.
 ///
 /// ```text
 /// matrix!(every: function, …);    four hooks × two sides: function::tcx_host and so on
@@ -56,7 +59,7 @@ macro_rules! matrix {
     (@ $function:path; $($test:ident: $hook:ident $side:ident),+) => {
         $(#[test]
         fn $test() {
-            $function(&mut $crate::lab::Lab::new($crate::lab::Hook::$hook, $crate::lab::Side::$side));
+            $crate::kernel::in_lab($crate::lab::Hook::$hook, $crate::lab::Side::$side, $function);
         })+
     };
 }

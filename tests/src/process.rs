@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use crate::eventually::stretched;
+
 /// A system call's result as Rust says it.
 pub(crate) fn system_call(name: &str, result: libc::c_int) -> io::Result<()> {
     if result < 0 {
@@ -58,8 +60,9 @@ impl Background {
     ///
     /// # Panics
     ///
-    /// When none comes in time.
+    /// When none comes in time, [stretched].
     pub fn line(&self, part: &str, patience: Duration) -> String {
+        let patience = stretched(patience);
         let mut seen = Vec::new();
         let deadline = std::time::Instant::now() + patience;
         loop {
@@ -178,13 +181,14 @@ impl From<Output> for Finished {
     }
 }
 
-/// Runs a command to its end; a command that hangs is killed after `patience`.
+/// Runs a command to its end; a command that hangs is killed after `patience`, [stretched].
 ///
 /// # Panics
 ///
 /// When it cannot be started or does not end in time.
 #[must_use]
 pub fn finish(command: &mut Command, patience: Duration) -> Finished {
+    let patience = stretched(patience);
     let child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -5,6 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 use aya::programs::{SchedClassifier, TcAttachType};
 use tests::{
     foreign::{Foreign, Place},
+    kernel,
     lab::{HOST, Hook, Lab, STRANGER, Side, WORKLOAD, filter_ctl_path},
     matrix,
     policy::{ANY4, ENI, GROUP, NEIGHBOUR_ENI, Policy},
@@ -160,7 +161,7 @@ fn a_dry_run_changes_nothing(lab: &mut Lab) {
     assert_only_port(lab, &closed, &open);
 }
 
-/// A foreign XDP program is never replaced: XDP is refused, and TCX still works beside it.
+/// A foreign XDP program is never replaced: XDP is refused, and TCX (or clsact) still works beside it.
 fn a_foreign_xdp_program_is_not_replaced(lab: &mut Lab) {
     for place in [Place::XdpNative, Place::XdpGeneric] {
         let (namespace, device) = lab.device();
@@ -170,7 +171,7 @@ fn a_foreign_xdp_program_is_not_replaced(lab: &mut Lab) {
         let refusal = lab.try_attach(&document, &[]).code(STATE);
         assert!(refusal.stderr.to_lowercase().contains("xdp"), "{}", refusal.stderr);
         assert_eq!(files(&lab.pins()), Vec::<String>::new());
-        lab.hook = Hook::Tcx;
+        lab.hook = kernel::classifier();
         let [open, closed] = servers(lab);
         let _ = lab.try_attach(&document, &[]).ok();
         assert_only_port(lab, &open, &closed);
@@ -181,6 +182,9 @@ fn a_foreign_xdp_program_is_not_replaced(lab: &mut Lab) {
 
 /// A foreign TCX program keeps its place, and ours still enforces.
 fn a_foreign_tcx_program_is_a_neighbour(lab: &mut Lab) {
+    if !kernel::has_tcx() {
+        return kernel::refuses_tcx(lab);
+    }
     let (namespace, device) = lab.device();
     let foreign = Foreign::attach(namespace, device, Place::TcxIngress);
     lab.hook = Hook::Tcx;

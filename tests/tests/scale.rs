@@ -6,6 +6,7 @@ use std::{
 };
 
 use tests::{
+    eventually::stretched,
     lab::{Hook, Lab, Side, WORKLOAD},
     policy::Policy,
     process::finish,
@@ -30,7 +31,7 @@ fn a_hundred_thousand_rules_attach_and_enforce() {
     let _ = lab.try_attach(&document, &[]).ok();
     let attached = start.elapsed();
     eprintln!("{RULES} rules attached in {attached:?}");
-    assert!(attached < Duration::from_secs(60), "{attached:?}");
+    assert!(attached < stretched(Duration::from_secs(60)), "{attached:?}");
 
     let mut random = Random::new(7);
     let mut numbers = vec![0, 1, RULES / 2, RULES - 1];

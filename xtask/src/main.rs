@@ -10,6 +10,7 @@ mod conformance;
 mod demo;
 mod fuzz;
 mod install;
+mod kernels;
 mod lab;
 mod lint;
 mod mutants;
@@ -40,6 +41,7 @@ enum Action {
     Test(test::Arguments),
     Fuzz(fuzz::Arguments),
     Mutants(mutants::Arguments),
+    Kernels(kernels::Arguments),
     Lint(lint::Arguments),
     Conformance(conformance::Arguments),
     Audit(audit::Arguments),
@@ -67,6 +69,7 @@ fn perform(action: Action) -> Result<ExitCode> {
         Action::Test(arguments) => test::perform(&arguments)?,
         Action::Fuzz(arguments) => fuzz::perform(&arguments)?,
         Action::Mutants(arguments) => mutants::perform(&arguments)?,
+        Action::Kernels(arguments) => kernels::perform(&arguments)?,
         Action::Lint(arguments) => lint::perform(&arguments)?,
         Action::Conformance(arguments) => conformance::perform(&arguments)?,
         Action::Audit(arguments) => return audit::perform(&arguments),

@@ -23,7 +23,7 @@ pub enum Exit {
     NotFound = 4,
     /// Refused because of what is there: attached already, a foreign XDP program, the lock.
     Conflict = 5,
-    /// No permission, no bpffs, no programs, a kernel that is too old.
+    /// No permission, no bpffs, no programs, a kernel that lacks what is needed.
     Environment = 6,
 }
 
@@ -129,7 +129,7 @@ fn exit_of(error: &datapath::Error) -> Exit {
         return Exit::Environment;
     }
     match error {
-        E::NotRoot | E::NoBpffs(_) | E::OldKernel { .. } | E::NoPrograms | E::Shape { .. } => {
+        E::NotRoot | E::NoBpffs(_) | E::OldKernel { .. } | E::NoTcx(_) | E::NoPrograms | E::Shape { .. } => {
             Exit::Environment
         }
         E::System { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Exit::Environment,

@@ -11,6 +11,7 @@ use super::{
     hooks::{self, HookOrder, Plan, XdpModeOrder},
     host::Host,
     journal::{self, Entry, HostFacts, Phase},
+    kernel,
     object::{self, Constants},
     pins, policy,
     rules::Rules,
@@ -235,15 +236,13 @@ fn notes(order: &Order<'_>, foreign: &[String]) -> Vec<String> {
     notes
 }
 
-/// On a kernel below the floor, says that first: what failed there is a consequence.
+/// In a kernel that lacks something, says that first: what failed there is a consequence.
 fn on_old_kernel(error: Error) -> Error {
-    let release = super::kernel_release();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
-    let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    match error {
-        Error::Load(_) | Error::Program { .. } | Error::Map(_) | Error::Hook { .. } if version < (6, 1) => {
-            Error::OldKernel { release, what: format!("something that the programs need ({error})") }
-        }
-        error => error,
+    if !matches!(error, Error::Load(_) | Error::Program { .. } | Error::Map(_) | Error::Hook { .. }) {
+        return error;
+    }
+    match kernel::missing() {
+        Some(what) => Error::OldKernel { release: kernel::release(), what: what.into() },
+        None => error,
     }
 }

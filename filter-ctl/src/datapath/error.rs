@@ -4,6 +4,8 @@ use std::{fmt, io, path::PathBuf};
 
 use aya::{EbpfError, maps::MapError, pin::PinError, programs::ProgramError};
 
+use super::kernel::FLOOR;
+
 /// An error of the datapath, with what to do about it where there is something to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -17,13 +19,16 @@ pub enum Error {
     #[error("{} is not on a BPF file system; `mount -t bpf bpf /sys/fs/bpf` mounts it (inside of `ip netns exec` it is hidden: use `nsenter --net=/run/netns/NAME`)", .0.display())]
     NoBpffs(PathBuf),
     /// The kernel lacks something.
-    #[error("this kernel ({release}) lacks {what}; filter needs Linux 6.1 or later")]
+    #[error("this kernel ({release}) lacks {what}; filter needs Linux {} or later", FLOOR)]
     OldKernel {
         /// `uname -r`.
         release: String,
         /// What is missing.
         what: String,
     },
+    /// TCX was ordered, and the kernel has none.
+    #[error("this kernel ({0}) has no TCX, which came with Linux 6.6; `--hook clsact` does the same")]
+    NoTcx(String),
     /// Built without the kernel programs.
     #[error("this filter-ctl was built without its kernel programs; build it with `cargo xtask build`")]
     NoPrograms,

@@ -3,7 +3,7 @@
 //! XDP in the driver is the cheapest place on a physical device. On veth, tap and other software
 //! devices it is not: there it takes TCP its segmentation offloads, so the same pipeline runs at
 //! TCX. Kernels before 6.6 have no TCX; there it is a filter of the clsact qdisc. What a kernel
-//! or driver can do is found out by trying, not by its version.
+//! or driver can do is found out by trying, not by its version (aya's plain `attach` would go by it).
 
 use std::path::Path;
 
@@ -20,6 +20,7 @@ use filter_common::abi::{Link, programs};
 use super::{
     device::{self, Device, Filter},
     error::Error,
+    kernel,
 };
 use crate::state::Hook;
 
@@ -184,6 +185,7 @@ pub(super) fn attach(
             Ok(attached) => return Ok((hook, attached, failures)),
             // A program that the verifier refuses is no question of hooks.
             Err(error @ Error::Program { source: ProgramError::LoadError { .. }, .. }) => return Err(error),
+            Err(error @ Error::NoTcx(_)) if number + 1 == hooks.len() => return Err(error),
             Err(error) if number + 1 == hooks.len() => {
                 let mut reason = error.to_string();
                 if hook == Hook::XdpNative {
@@ -194,6 +196,7 @@ pub(super) fn attach(
                 }
                 return Err(Error::Hook { hook: name(hook), device: device.name.clone(), reason });
             }
+            Err(Error::NoTcx(_)) => failures.push("this kernel has no TCX".into()),
             Err(error) => failures.push(format!("{} not possible ({error})", name(hook))),
         }
     }
@@ -210,7 +213,7 @@ fn attach_xdp(ebpf: &mut Ebpf, device: &Device, mode: XdpMode) -> Result<Attache
     let link = program.take_link(id).map_err(failed)?;
     // aya may have fallen back to netlink, whose attachment nothing could pin: it goes off here.
     let link = FdLink::try_from(link).map_err(|_| Error::OldKernel {
-        release: super::kernel_release(),
+        release: kernel::release(),
         what: "XDP links (or the driver refuses them)".into(),
     })?;
     Ok(Attached::Link(link))
@@ -222,7 +225,9 @@ fn attach_tcx(ebpf: &mut Ebpf, device: &Device, side: Side) -> Result<Attached, 
     // First on both sides: a program before ours could answer for the packet, and ours would
     // never see it.
     let options = TcAttachOptions::TcxOrder(LinkOrder::first());
-    let id = program.attach_with_options(&device.name, side.attach_type(), options).map_err(failed)?;
+    let attempt = program.attach_with_options(&device.name, side.attach_type(), options);
+    let id = attempt
+        .map_err(|error| if kernel::has_tcx() { failed(error) } else { Error::NoTcx(kernel::release()) })?;
     let link = program.take_link(id).map_err(failed)?;
     let link = FdLink::try_from(link).map_err(|error| Error::Hook {
         hook: name(Hook::Tcx),

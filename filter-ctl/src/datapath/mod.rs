@@ -16,6 +16,7 @@ pub mod hooks;
 pub mod host;
 pub mod inspect;
 pub mod journal;
+pub mod kernel;
 pub mod kernel_log;
 mod netns;
 pub mod object;
@@ -52,10 +53,4 @@ fn attachments_in(places: &Places) -> Result<Vec<Attachment>, Error> {
 /// runs any more, its counts and its policy still stand in the maps.
 fn drain_before_detach(host: &Host, attachment: &Attachment) -> Result<(), String> {
     crate::flowlog::hand_over_all(host, attachment.slot).map_err(|error| error.to_string())
-}
-
-/// `uname -r`.
-fn kernel_release() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease")
-        .map_or_else(|_| "unknown".into(), |text| text.trim().into())
 }

@@ -1,53 +1,78 @@
-//! Packages from a Debian suite that this machine does not use, without changing its apt.
+//! Packages from Debian suites that this machine does not use, without changing its apt.
 //!
-//! apt gets a state of its own under the target folder: one source line that names the suite on
+//! apt gets a state of its own under the target folder: source lines that name the suites on
 //! the mirror which the machine's own sources name. Nothing is installed; a package is
 //! downloaded and unpacked.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell;
+use crate::shell::{self, Ended, progress};
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// A private apt that knows one suite.
-pub(super) struct Suite {
+/// How long reading the package lists, or downloading one package, may take.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A private apt that knows some suites.
+pub(crate) struct Suites {
     folder: PathBuf,
 }
 
-impl Suite {
-    /// Reads the suite's package lists into `folder`.
-    pub(super) fn open(folder: &Path, suite: &str) -> Result<Self> {
+impl Suites {
+    /// Reads the suites' package lists into `folder`. Where that fails, for lack of a network or
+    /// because the mirror has dropped a suite, it says so and goes on with what was read.
+    pub(crate) fn open(folder: &Path, suites: &[&str]) -> Result<Self> {
         if shell::find("apt-get").is_none() || shell::find("dpkg-deb").is_none() {
-            bail!("this machine has neither a working rustup nor apt");
+            bail!("this machine has no apt, with which packages of Debian are fetched");
         }
         fs::create_dir_all(folder.join("lists/partial"))?;
         fs::create_dir_all(folder.join("cache/archives/partial"))?;
         let mirror = mirror().context("no Debian mirror in /etc/apt/sources.list or sources.list.d")?;
         let signed =
             if Path::new(KEYRING).exists() { format!("[signed-by={KEYRING}] ") } else { String::new() };
-        fs::write(folder.join("debian.list"), format!("deb {signed}{mirror} {suite} main\n"))?;
+        let lines = suites.iter().map(|suite| format!("deb {signed}{mirror} {suite} main\n"));
+        fs::write(folder.join("debian.list"), lines.collect::<String>())?;
         let opened = Self { folder: folder.to_owned() };
-        shell::run(opened.apt().args(["-qq", "update"]))?;
+        let update = shell::run_for(opened.apt("apt-get").args(["-qq", "update"]), PATIENCE)?;
+        if update != Ended::Well {
+            progress("not all package lists could be read anew; going on with those that are there");
+        }
         Ok(opened)
+    }
+
+    /// The names of all packages that begin like this.
+    pub(crate) fn names(&self, prefix: &str) -> Result<Vec<String>> {
+        let text = shell::read(self.apt("apt-cache").args(["pkgnames", prefix]))?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    /// Downloads a package, `NAME` or `NAME=VERSION` with a pattern; the answer is its file.
+    pub(crate) fn download(&self, package: &str) -> Result<PathBuf> {
+        let download = shell::run_for(self.apt("apt-get").args(["-qq", "download", package]), PATIENCE)?;
+        if download != Ended::Well {
+            bail!("apt-get cannot download {package}");
+        }
+        let (name, _) = package.split_once('=').unwrap_or((package, ""));
+        fs::read_dir(&self.folder)?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .find(|path| {
+                let file = path.file_name().map(|name| name.to_string_lossy().into_owned());
+                file.is_some_and(|file| file.starts_with(&format!("{name}_")) && file.ends_with(".deb"))
+            })
+            .with_context(|| format!("apt-get download brought no {name}"))
     }
 
     /// Downloads the newest package whose version matches and unpacks one folder of it; the
     /// answer is the folder that stands for `/`.
     pub(super) fn unpack(&self, package: &str, version: &str, member: &str) -> Result<PathBuf> {
-        shell::run(self.apt().args(["-qq", "download", &format!("{package}={version}")]))
+        let archive = self
+            .download(&format!("{package}={version}"))
             .with_context(|| format!("no package {package} of version {version}"))?;
-        let archive = fs::read_dir(&self.folder)?
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .find(|path| {
-                let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-                name.is_some_and(|name| name.starts_with(&format!("{package}_")) && name.ends_with(".deb"))
-            })
-            .with_context(|| format!("apt-get download brought no {package}"))?;
         let root = self.folder.join("root");
         fs::create_dir_all(&root)?;
         let mut dpkg = Command::new("dpkg-deb");
@@ -60,8 +85,8 @@ impl Suite {
         Ok(root)
     }
 
-    fn apt(&self) -> Command {
-        let mut apt = Command::new("apt-get");
+    fn apt(&self, program: &str) -> Command {
+        let mut apt = Command::new(program);
         apt.current_dir(&self.folder).env("DEBIAN_FRONTEND", "noninteractive");
         let folder = self.folder.display();
         for option in [

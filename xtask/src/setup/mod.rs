@@ -14,7 +14,8 @@ use anyhow::{Context, Result, bail};
 use crate::shell::{self, progress};
 use crate::workspace;
 
-pub(crate) use packages::{BENCH, DEMO, TESTS, tools};
+pub(crate) use debian::Suites;
+pub(crate) use packages::{BENCH, DEMO, KERNELS, TESTS, tools};
 
 /// Prepares this machine: the Rust parts, the system tools and bpffs.
 ///

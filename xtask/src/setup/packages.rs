@@ -32,6 +32,17 @@ pub(crate) const TESTS: &[Tool] = &[
     ("dnsmasq", "dnsmasq-base"),
 ];
 
+/// What booting other kernels starts.
+pub(crate) const KERNELS: &[Tool] = &[
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("busybox", "busybox-static"),
+    ("cpio", "cpio"),
+    ("depmod", "kmod"),
+    ("xz", "xz-utils"),
+    ("zstd", "zstd"),
+    ("ldd", "libc-bin"),
+];
+
 /// Sees to it that every tool of the list is there.
 pub(crate) fn tools(wanted: &[Tool]) -> Result<()> {
     let mut packages: Vec<&str> = missing(wanted).map(|(_, package)| package).collect();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::debian::Suite;
+use super::debian::Suites;
 use crate::shell::{self, Ended, progress};
 use crate::workspace;
 
@@ -73,7 +73,7 @@ fn from_debian(place: &Path) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
-    let suite = Suite::open(&folder, SUITE)?;
+    let suite = Suites::open(&folder, &[SUITE])?;
     let member = format!("usr/src/rustc-{release}/library");
     let library = suite.unpack("rust-src", &format!("{release}+*"), &member)?.join(&member);
     fs::create_dir_all(place).with_context(|| format!("cannot make {}", place.display()))?;

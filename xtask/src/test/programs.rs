@@ -60,6 +60,11 @@ pub(crate) fn documentation(arguments: &[String]) -> Command {
 }
 
 impl Built {
+    /// The binary of that name.
+    pub(crate) fn binary(&self, name: &str) -> Option<&Path> {
+        self.binaries.iter().find(|(found, _)| found == name).map(|(_, path)| path.as_path())
+    }
+
     fn take(&mut self, message: &Value) {
         let (Some("compiler-artifact"), Some(executable)) =
             (message["reason"].as_str(), message["executable"].as_str())
@@ -86,6 +91,11 @@ impl Program {
             return self.package.clone();
         }
         format!("{}/{}", self.package, self.target)
+    }
+
+    /// The file that is run.
+    pub(crate) fn executable(&self) -> &Path {
+        &self.executable
     }
 
     pub(crate) fn privileged(&self) -> bool {

@@ -1,8 +1,8 @@
 //! Running one suite: its output is shown as it comes, its closing lines are counted.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,15 +30,7 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Outcome> {
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start `{}`", shell::describe(command)))?;
-    let output = child.stdout.take().context("a test program has no standard output")?;
-    let (send, lines) = mpsc::channel();
-    thread::spawn(move || {
-        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-            if send.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
-                return;
-            }
-        }
-    });
+    let lines = lines(child.stdout.take().context("a test program has no standard output")?);
     let mut outcome = Outcome::default();
     // The channel closes when everybody who has the suite's output has ended.
     loop {
@@ -62,9 +54,22 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// The lines of an output as they come, so that waiting for the next one can be bounded.
+pub(crate) fn lines(output: impl Read + Send + 'static) -> Receiver<String> {
+    let (send, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+            if send.send(String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
 impl Outcome {
     /// Adds up lines like `test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; …`.
-    fn count(&mut self, line: &str) {
+    pub(crate) fn count(&mut self, line: &str) {
         let Some(counts) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")) else {
             return;
         };
