@@ -4,6 +4,8 @@
 //! Egress: exempt → connection → groups → network ACL. Each layer is told for itself, also behind
 //! one that rejects: who mends one layer wants to know whether the next one would let the packet pass.
 
+use std::net::IpAddr;
+
 use filter_common::{
     Direction,
     cell::Cell,
@@ -74,17 +76,22 @@ fn never_filtered(reason: Reason) -> Layer {
 
 fn exempt(question: &Question, facts: &Facts) -> Layer {
     let remote = question.remote();
+    let is_link_local = matches!(remote, IpAddr::V4(remote) if remote.is_link_local());
     if !facts.forward.has(Cell::EXEMPT) {
-        return Layer::new(
-            "exempt",
-            "no",
-            format!("{remote} is neither link-local IPv4 nor reserved in the subnet"),
-        );
+        // Not exempt in spite of it: the document exempts services instead of ranges.
+        let why = if is_link_local {
+            "is in 169.254.0.0/16, of which only services are exempt here"
+        } else {
+            "is neither link-local IPv4 nor reserved in the subnet"
+        };
+        return Layer::new("exempt", "no", format!("{remote} {why}"));
     }
-    let kind = if facts.forward.has(Cell::LINK_LOCAL) {
+    let kind = if !facts.forward.has(Cell::LINK_LOCAL) {
+        "is reserved in the subnet or its VPC"
+    } else if is_link_local {
         "is in 169.254.0.0/16"
     } else {
-        "is one of the first four addresses of the subnet"
+        "is a service of the platform"
     };
     if facts.is_exempt(question.direction) {
         Layer::new("exempt", "yes", format!("{remote} {kind}"))

@@ -86,6 +86,26 @@ fn only_the_interfaces_own_address_passes_the_check() {
 }
 
 #[test]
+fn where_services_are_exempt_the_ranges_are_not() {
+    let mut policy = web_policy();
+    policy.reserved = vec!["10.0.0.2/32".parse().expect("a block")];
+    policy.platform =
+        ["169.254.169.254/32", "fd00:ec2::254/128"].map(|one| one.parse().expect("a block")).into();
+    for (words, why) in [
+        ("egress tcp - 169.254.169.254:80", "169.254.169.254 is in 169.254.0.0/16"),
+        (
+            "egress tcp - 169.254.7.7:80",
+            "169.254.7.7 is in 169.254.0.0/16, of which only services are exempt here",
+        ),
+        ("egress tcp - [fd00:ec2::254]:80", "fd00:ec2::254 is a service of the platform"),
+        ("egress udp - 10.0.0.2:53", "10.0.0.2 is reserved in the subnet or its VPC"),
+    ] {
+        let report = explained(&policy, words).report();
+        assert!(report.contains(why), "{report}");
+    }
+}
+
+#[test]
 fn each_key_has_its_nearest_miss() {
     let policy = web_policy();
     let misses = |words: &str| {
