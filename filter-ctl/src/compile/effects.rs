@@ -203,7 +203,7 @@ fn is_v4(prefix: &IpNet) -> bool {
 /// Whether a security group's rule has any meaning for a remote: ICMP belongs to IPv4 and ICMPv6
 /// to IPv6, and the mismatch matches nothing. A network ACL names protocols by number, whatever
 /// the family (VPC guide, `nacl-rules`; API, `CreateNetworkAclEntry`), so that a deny is never void.
-pub(crate) fn has_meaning(service: RuleService, remote: &IpNet) -> bool {
+fn has_meaning(service: RuleService, remote: &IpNet) -> bool {
     match service {
         RuleService::Icmp(..) => is_v4(remote),
         RuleService::Icmpv6(..) => !is_v4(remote),

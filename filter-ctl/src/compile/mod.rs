@@ -20,7 +20,7 @@ pub(crate) mod tests;
 use std::{fmt, net::Ipv6Addr};
 
 pub(crate) use addresses::{Prefix, Range, ranges as cut};
-pub(crate) use effects::{has_meaning, spans};
+pub(crate) use effects::spans;
 use filter_common::{
     abi::CONNECTIONS,
     policy::{HEADER_WORDS, PolicyHeader, TIERS, Words, flags},

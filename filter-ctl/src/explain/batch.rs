@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    compile::{Compiled, has_meaning},
+    compile::Compiled,
     policy::{EffectivePolicy, Group, GroupRule, Interface, NetworkAclRule},
 };
 
@@ -214,9 +214,9 @@ fn groups(policy: &EffectivePolicy, direction: Direction, of: fn(&Group) -> &[Gr
             serde_json::json!({ "group_id": group.id, "rule_id": group.rule_id(direction, rule) }).to_string()
         })
         .collect();
+    // A rule for `icmp` and IPv6, which matches nothing, needs no care: there is no such question.
     let prefixes = (0..).zip(rules()).flat_map(|(number, (_, rule))| {
-        let prefixes = rule.peer.prefixes().iter().filter(|prefix| has_meaning(rule.service, prefix));
-        prefixes.map(move |prefix| (number, rule.service, prefix))
+        rule.peer.prefixes().iter().map(move |prefix| (number, rule.service, prefix))
     });
     Named { index: Index::new(prefixes), names }
 }
