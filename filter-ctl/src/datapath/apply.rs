@@ -85,10 +85,12 @@ impl Session {
             prepared
                 .push((wanted.entry.attachment.slot, Prepared::new(&wanted.compiled, &clock, generation)?));
         }
-        for (slot, book) in &books {
-            self.put_book(*slot, generation, book)?;
+        let written = books.iter().try_for_each(|(slot, book)| self.put_book(*slot, generation, book));
+        if let Err(error) = written.and_then(|()| commit_all(&host, &prepared)) {
+            // Nobody will ever ask for them. The error that matters is the one that made us give up.
+            let _ = self.places.shelf().keep(|_, other| other != generation);
+            return Err(error);
         }
-        commit_all(&host, &prepared)?;
 
         let now = clock.unix_nanos / 1_000_000_000;
         let mut applied = Vec::with_capacity(wanted.len());
