@@ -6,10 +6,10 @@
 //!
 //! For every rule of every group of an interface, every class of addresses of its subnet's ACL
 //! ([`super::classes`]) is asked: does the ACL let some request of the rule pass? Then each client's
-//! range must pass the other way, but for what a rule denies on purpose: single ports (as AWS advises), or
-//! certain addresses.
-//! Addresses of the own subnet and link-local ones do not meet the ACL. A rule of the ACL for ephemeral ports does not count as
-//! admitting requests, unless the group's rule is for a port of its own: it is there for answers.
+//! range must pass the other way, but for what a rule denies on purpose: single ports (as AWS
+//! advises), or certain addresses. Addresses of the own subnet and link-local ones do not meet the
+//! ACL. A rule of the ACL for ephemeral ports is there for answers: it does not count as admitting
+//! requests, unless the group's rule is for a port of its own.
 //!
 //! One finding for each ACL, direction, protocol and family, with the first example.
 
