@@ -2,7 +2,7 @@
 
 /// Version of every layout in this crate. Maps are pinned below a directory of this number, so
 /// that a program never meets a table of another shape.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Interfaces that can be attached on one host. Also the number of slots of every per-interface map.
 pub const MAX_INTERFACES: u32 = 256;
@@ -172,8 +172,11 @@ pub struct Sweep {
     pub records: u32,
     /// Out: records that found no room in the ring; their counts stayed where they were.
     pub deferred: u32,
+    /// Out: the lowest generation that a later record of these slots can name, as a connection
+    /// lives that was opened under it, or counts stayed where they were; `u32::MAX` if there is none.
+    pub oldest: u32,
     /// Pads to 64 bytes, as a test run wants at least an Ethernet header.
-    pub padding: [u32; 10],
+    pub padding: [u32; 9],
 }
 
 const _: () = assert!(size_of::<Sweep>() == 64);
@@ -192,8 +195,8 @@ pub struct FragmentKey {
     pub slot: u16,
     /// Protocol; 0 for IPv6.
     pub protocol: u8,
-    /// 4 or 6.
-    pub family: u8,
+    /// 4 or 6, and in the upper half the direction.
+    pub family_and_direction: u8,
 }
 
 // No padding: the kernel hashes and compares a map's keys byte by byte.

@@ -20,7 +20,8 @@ impl Cell {
     pub const NARROW: u8 = 1 << 4;
     /// The remote is an address that is neither filtered nor logged.
     pub const EXEMPT: u8 = 1 << 5;
-    /// The remote is exempt only as link-local (`169.254.0.0/16`), which the packet's source must earn.
+    /// The remote is exempt only as the platform's (`169.254.0.0/16`, or its services' addresses), which
+    /// the packet's source must earn.
     pub const LINK_LOCAL: u8 = 1 << 6;
     /// The remote is in the interface's subnet, or on its link.
     pub const SAME_SUBNET: u8 = 1 << 7;

@@ -5,13 +5,15 @@ use crate::{
     abi::Stamp,
     address::{Address, Family},
     track::Phase,
+    verdict::Reason,
 };
 
 /// What tells conversations apart: the interface, both ends, the protocol. Local and remote are
 /// the ENI's view, so packets of both directions have the same key.
 ///
-/// TCP and UDP: the 5-tuple. ICMP queries: the identifier as local port and the request's type as
-/// remote port. Other protocols: both ports 0.
+/// TCP and UDP: the 5-tuple. ICMP queries: the identifier as local port, the request's type and who
+/// asks as remote port. Other protocols: both ports 0. In the table of rejected and untracked flows
+/// an ICMP message has no identifier, and its type and code as remote port.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key(pub [u64; 5]);
@@ -33,16 +35,18 @@ pub struct KeyParts {
     pub local_port: u16,
     /// The other end's port.
     pub remote_port: u16,
-    /// Direction and action in the table of rejected and untracked flows (see [`flow_kind`]); 0
-    /// in the connection table.
+    /// Direction and reason in the table of rejected and untracked flows (see [`flow_kind`]), below
+    /// 64; 0 in the connection table.
     pub kind: u8,
 }
 
-/// [`KeyParts::kind`] of a flow: its direction and whether it was accepted.
+/// [`KeyParts::kind`] of a flow: its direction and the reason for its packets' verdict, so that a
+/// record counts packets of one reason.
 #[inline(always)]
 #[must_use]
-pub const fn flow_kind(direction: Direction, accepted: bool) -> u8 {
-    1 | (direction as u8) << 1 | (accepted as u8) << 2
+pub const fn flow_kind(direction: Direction, reason: Reason) -> u8 {
+    const { assert!(Reason::COUNT <= 32, "a key has five bits for it") };
+    direction as u8 | (reason as u8) << 1
 }
 
 impl Key {
@@ -56,11 +60,11 @@ impl Key {
         let [a, b, c, d] = parts.local.0;
         let [e, f, g, h] = parts.remote.0;
         let ports = (parts.local_port as u32) << 16 | parts.remote_port as u32;
-        // Family 4 or 6, kind below 8: a byte holds both. The slot has the upper half.
+        // Half the family is 2 or 3, the kind below 64: a byte holds both. The slot has the upper half.
         let rest = (parts.slot as u32) << 16
             | (parts.protocol as u32) << 8
-            | (parts.kind as u32) << 4
-            | parts.family as u32;
+            | (parts.kind as u32) << 2
+            | parts.family as u32 >> 1;
         Self([pair(a, b), pair(c, d), pair(e, f), pair(g, h), pair(ports, rest)])
     }
 
@@ -71,16 +75,16 @@ impl Key {
             (word >> 32) as u32
         }
         let [a, b, c, d, e] = self.0;
-        let family = match e & 0xf {
-            4 => Family::V4,
-            6 => Family::V6,
+        let family = match e & 3 {
+            2 => Family::V4,
+            3 => Family::V6,
             _ => return None,
         };
         Some(KeyParts {
             slot: (e >> 16) as u16,
             family,
             protocol: (e >> 8) as u8,
-            kind: (e >> 4) as u8 & 0xf,
+            kind: (e >> 2) as u8 & 0x3f,
             local: Address([high(a), a as u32, high(b), b as u32]),
             remote: Address([high(c), c as u32, high(d), d as u32]),
             local_port: (e >> 48) as u16,
@@ -104,8 +108,15 @@ pub struct Tally {
     /// Number of the interval that they belong to.
     pub interval: u32,
     /// TCP flags as AWS counts them in the low byte, the reason of the first packet in the next,
-    /// and above them the lower half of the generation that judged it.
+    /// and above them the lower half of the generation that judged all of them. They are valid with
+    /// [`Tally::NAMED`].
     pub flags_and_reason: u32,
+}
+
+impl Tally {
+    /// The bit of [`Tally::flags_and_reason`] that its first packet sets; no TCP flag that is logged.
+    /// Who takes a word that has it, and nobody else, takes the counts.
+    pub const NAMED: u32 = 1 << 7;
 }
 
 const _: () = assert!(size_of::<Tally>() == 32);

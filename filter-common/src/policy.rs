@@ -123,6 +123,8 @@ pub mod flags {
     pub const SPARSE: u32 = 1;
     /// `SourceDestCheck`: the local address must be one of the interface's own.
     pub const SOURCE_DEST_CHECK: u32 = 2;
+    /// `StrictTcp`: a TCP segment that belongs to no connection and is no SYN is refused.
+    pub const STRICT_TCP: u32 = 4;
 }
 
 /// Words that the header takes; the tables come after it.

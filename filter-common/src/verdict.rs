@@ -115,6 +115,9 @@ reasons! {
     OrphanFragment = 22, Unparsable, "orphan-fragment";
     /// The interface has no policy.
     NoPolicy = 23, Unparsable, "no-policy";
+
+    /// `StrictTcp` is on and it is a TCP segment of no connection that does not ask for one, either.
+    StrictTcp = 24, Rejected, "strict-tcp";
 }
 
 impl Reason {
@@ -148,7 +151,7 @@ mod tests {
             assert_eq!(*reason as usize, position, "{reason:?}");
             assert_eq!(Reason::from_number(position as u8), Some(*reason));
         }
-        assert_eq!(Reason::COUNT, 24);
+        assert_eq!(Reason::COUNT, 25);
         for number in Reason::COUNT..=255 {
             assert_eq!(Reason::from_number(number as u8), None, "{number}");
         }
@@ -193,6 +196,7 @@ mod tests {
             Reason::OrphanFragment,
             Reason::NoPolicy,
             Reason::AllowanceExceeded,
+            Reason::StrictTcp,
         ] {
             assert!(!reason.passes(), "{reason:?}");
         }

@@ -7,6 +7,8 @@
 mod rule_id;
 mod text;
 
+pub use rule_id::rule_id;
+
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
     sync::Arc,
@@ -22,9 +24,14 @@ pub struct EffectivePolicy {
     pub interface: Interface,
     /// CIDR blocks of its subnet: traffic with them does not meet the network ACL.
     pub subnet: Vec<IpNet>,
-    /// Exempt remotes: `169.254.0.0/16` is always exempt and not listed; these are the first
-    /// four addresses of each IPv4 block of the subnet.
+    /// `Exemptions`: what the two lists of exempt remotes were made from.
+    pub exemptions: Exemptions,
+    /// Exempt remotes of the subnet and its VPC: the first four addresses of each IPv4 block of the
+    /// subnet; or the router in each, and the VPC's DNS server.
     pub reserved: Vec<IpNet>,
+    /// Exempt remotes of the platform: `169.254.0.0/16`, or the addresses of its services. As a
+    /// source they are believed only in packets to the interface's own addresses.
+    pub platform: Vec<IpNet>,
     /// Its security groups, in the document's order. Empty: everything is denied.
     pub groups: Vec<Group>,
     /// The subnet's network ACL.
@@ -35,13 +42,37 @@ pub struct EffectivePolicy {
     pub allowance: Option<u32>,
     /// `SourceDestCheck`.
     pub source_dest_check: bool,
+    /// `StrictTcp`: no TCP connection is picked up in mid-stream.
+    pub strict_tcp: bool,
     /// The shortest interval, in seconds, that any flow log that covers it asks for; `None`: no
     /// flow log covers it.
     pub flow_log_interval: Option<u32>,
 }
 
+/// Which remotes are exempt: neither filtered nor logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Exemptions {
+    /// Whole ranges (VPC guide, `VPC_Security`, 2018).
+    #[default]
+    Ranges,
+    /// The services that today's pages name (VPC guide, `vpc-security-groups`).
+    Services,
+}
+
+impl Exemptions {
+    /// The word for it in documents and output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ranges => "ranges",
+            Self::Services => "services",
+        }
+    }
+}
+
 /// Names and addresses of the interface.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Interface {
     /// `eni-…`
     pub id: String,
@@ -136,7 +167,7 @@ impl Peer {
 }
 
 /// A network ACL, each direction sorted by rule number. What no rule matches is denied (`*`).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct NetworkAcl {
     /// `acl-…`
     pub id: String,
@@ -147,7 +178,7 @@ pub struct NetworkAcl {
 }
 
 /// One numbered entry of a network ACL.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct NetworkAclRule {
     /// 1 to 32,766.
     pub number: u16,
@@ -160,7 +191,7 @@ pub struct NetworkAclRule {
 }
 
 /// The protocol and ports of a rule. Families never mix: which one a rule is about, its remotes say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum RuleService {
     /// `-1`: every protocol.
     All,

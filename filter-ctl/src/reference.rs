@@ -58,11 +58,11 @@ impl<'a> Reference<'a> {
             }
         }
 
-        // VPC guide, `VPC_Security` (2018): link-local addresses and the addresses reserved in the subnet are
-        // neither filtered nor logged.
+        // VPC guide, `VPC_Security` (2018), `vpc-security-groups`: the addresses reserved in the subnet and
+        // those of the platform are neither filtered nor logged.
         if self.policy.reserved.iter().any(|block| block.contains(&remote)) {
             bits |= Cell::EXEMPT;
-        } else if is_link_local(remote) {
+        } else if self.policy.platform.iter().any(|block| block.contains(&remote)) {
             bits |= Cell::EXEMPT | Cell::LINK_LOCAL;
         }
         Cell(bits)
@@ -180,9 +180,4 @@ fn is_for_all_ports(rule: RuleService) -> bool {
             (icmp_type, code) == (None, None)
         }
     }
-}
-
-/// Whether an address is in `169.254.0.0/16`.
-fn is_link_local(remote: IpAddr) -> bool {
-    matches!(remote, IpAddr::V4(address) if address.octets()[..2] == [169, 254])
 }

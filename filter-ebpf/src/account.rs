@@ -10,6 +10,10 @@
 //! those within microseconds of its end. (Two banks, one per parity of the interval, would shift
 //! such packets by two intervals instead.)
 //!
+//! A change of the rules ends a flow's counts, too: the packets of a record were all judged by one
+//! generation, so that the rules that decided about them can be named. The first packet names the
+//! counts by its reason and generation, and whoever takes that name off takes the counts.
+//!
 //! A count is taken off only when the ring has room for its record. If it has none, the counts of
 //! the ended interval move to the interface's losses: they never join the next interval.
 
@@ -17,10 +21,9 @@ use filter_common::{
     Direction,
     abi::Stamp,
     address::Address,
-    connection::{Key, Tally},
+    connection::{Connection, Flow, Key, State, Tally},
     policy::{Block, PolicyHeader},
     record::FlowRecord,
-    service::{ICMP, ICMPV6},
     track::logged_flags,
     verdict::Reason,
 };
@@ -101,19 +104,48 @@ pub(crate) fn count_lost(slot: u32, direction: Direction, packets: u64, bytes: u
     }
 }
 
-/// Counts a packet in its flow, and hands an ended interval's counts over before.
+/// An entry of a table, which begins with its key and has tallies.
+pub(crate) trait Entry {
+    /// Which generation's groups admitted a connection, and by a packet of which direction.
+    ///
+    /// # Safety
+    ///
+    /// The entry is in a map value.
+    unsafe fn admission(entry: *const Self) -> (u32, u8);
+}
+
+impl Entry for Connection {
+    #[inline(always)]
+    unsafe fn admission(entry: *const Self) -> (u32, u8) {
+        // SAFETY: by the caller; other CPUs may change the words, hence volatile.
+        unsafe {
+            let state = State((&raw const (*entry).state).read_volatile());
+            ((&raw const (*entry).generation).read_volatile(), state.initiator() as u8)
+        }
+    }
+}
+
+impl Entry for Flow {
+    #[inline(always)]
+    unsafe fn admission(_: *const Self) -> (u32, u8) {
+        (0, 0)
+    }
+}
+
+/// Counts a packet in its flow, and hands counts over before that are another interval's or were
+/// judged by another generation.
 ///
-/// `generation` is the policy's that judged the packet. Of the one that judged the first packet of
-/// the counts, which their record tells, the tally keeps the lower half: here and below, any
-/// generation less than 32,768 changes away from it will do.
+/// `generation` is the policy's that judged the packet. Of the one that judged the counts, which
+/// their record tells, the tally keeps the lower half: below, any generation less than 32,768
+/// changes away from it will do.
 ///
 /// # Safety
 ///
-/// `tally` and `key` are of one entry in a map value.
+/// `tally` is of the entry, which is in a map value.
 #[inline(always)]
-pub(crate) unsafe fn count_flow(
+pub(crate) unsafe fn count_flow<E: Entry>(
     tally: *mut Tally,
-    key: *const Key,
+    entry: *const E,
     generation: u32,
     direction: Direction,
     reason: Reason,
@@ -124,12 +156,17 @@ pub(crate) unsafe fn count_flow(
     unsafe {
         let Some(interval) = moment.interval() else { return };
         let seen = (&raw const (*tally).interval).read_volatile();
-        if seen != interval && atomic::replace_u32(&raw mut (*tally).interval, seen, interval) {
-            end_interval(tally, key, generation, direction, seen);
+        let name = (&raw const (*tally).flags_and_reason).read_volatile();
+        let judged_otherwise = name & Tally::NAMED != 0 && name >> 16 != generation & 0xffff;
+        if judged_otherwise
+            || seen != interval && atomic::replace_u32(&raw mut (*tally).interval, seen, interval)
+        {
+            end_interval(tally, entry, generation, direction, seen);
         }
         if atomic::fetch_add(&raw mut (*tally).packets, measure.packets) == 0 {
             (*tally).first = moment.stamp;
-            atomic::set_bits(&raw mut (*tally).flags_and_reason, (reason as u32) << 8 | generation << 16);
+            let name = Tally::NAMED | (reason as u32) << 8 | generation << 16;
+            atomic::set_bits(&raw mut (*tally).flags_and_reason, name);
         }
         atomic::fetch_add(&raw mut (*tally).bytes, measure.bytes);
         let flags = u32::from(logged_flags(measure.flags));
@@ -145,20 +182,21 @@ pub(crate) unsafe fn count_flow(
 ///
 /// As of [`count_flow`].
 #[inline(always)]
-pub(crate) unsafe fn end_interval(
+pub(crate) unsafe fn end_interval<E: Entry>(
     tally: *mut Tally,
-    key: *const Key,
+    entry: *const E,
     generation: u32,
     direction: Direction,
     interval: u32,
 ) {
     // SAFETY: by the caller.
     unsafe {
-        if hand_over(tally, key, generation, direction, interval) == Handed::NoRoom {
+        if hand_over(tally, entry, generation, direction, interval) == Handed::NoRoom
+            && atomic::take_u32(&raw mut (*tally).flags_and_reason) & Tally::NAMED != 0
+        {
             let packets = atomic::take(&raw mut (*tally).packets);
             let bytes = atomic::take(&raw mut (*tally).bytes);
-            atomic::take_u32(&raw mut (*tally).flags_and_reason);
-            let slot = ((*key).0[4] >> 16) as u16;
+            let slot = ((*entry.cast::<Key>()).0[4] >> 16) as u16;
             count_lost(u32::from(slot), direction, packets, bytes);
         }
     }
@@ -167,7 +205,7 @@ pub(crate) unsafe fn end_interval(
 /// What became of a tally's counts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Handed {
-    /// There were none.
+    /// There were none, or none that are named already.
     Nothing,
     /// Their record is in the ring.
     Done,
@@ -181,52 +219,54 @@ pub(crate) enum Handed {
 ///
 /// As of [`count_flow`].
 #[inline(always)]
-pub(crate) unsafe fn hand_over(
+pub(crate) unsafe fn hand_over<E: Entry>(
     tally: *mut Tally,
-    key: *const Key,
+    entry: *const E,
     generation: u32,
     direction: Direction,
     interval: u32,
 ) -> Handed {
     // SAFETY: by the caller.
     unsafe {
-        if (&raw const (*tally).packets).read_volatile() == 0 {
+        if (&raw const (*tally).flags_and_reason).read_volatile() & Tally::NAMED == 0 {
             return Handed::Nothing;
         }
-        let Some(mut entry) = RECORDS.reserve(0) else { return Handed::NoRoom };
-        let record: *mut FlowRecord = entry.as_mut_ptr();
-        let [a, b, c, d, e] = (*key).0;
-        let protocol = (e >> 8) as u8;
-        // An ICMP connection's key has its identifier and type in the place of ports.
-        let ports = if protocol == ICMP || protocol == ICMPV6 { 0 } else { (e >> 32) as u32 };
+        let Some(mut place) = RECORDS.reserve(0) else { return Handed::NoRoom };
+        let name = atomic::take_u32(&raw mut (*tally).flags_and_reason);
+        if name & Tally::NAMED == 0 {
+            // Another CPU was faster.
+            place.discard(0);
+            return Handed::Nothing;
+        }
+        let record: *mut FlowRecord = place.as_mut_ptr();
+        let [a, b, c, d, e] = (*entry.cast::<Key>()).0;
         (*record).local = address(a, b);
         (*record).remote = address(c, d);
-        (*record).local_port = (ports >> 16) as u16;
-        (*record).remote_port = ports as u16;
-        (*record).protocol = protocol;
-        (*record).family = e as u8 & 0xf;
+        (*record).local_port = (e >> 48) as u16;
+        (*record).remote_port = (e >> 32) as u16;
+        (*record).protocol = (e >> 8) as u8;
+        (*record).family = (e as u8 & 3) << 1;
         (*record).direction = direction as u8;
         (*record).slot = (e >> 16) as u16;
         (*record).interval = interval;
-        (*record).reserved = 0;
+        ((*record).opened, (*record).initiator) = E::admission(entry);
         (*record).packets = atomic::take(&raw mut (*tally).packets);
         (*record).bytes = atomic::take(&raw mut (*tally).bytes);
-        let flags_and_reason = atomic::take_u32(&raw mut (*tally).flags_and_reason);
-        (*record).tcp_flags = (flags_and_reason & 0xff) as u16;
-        (*record).reason = (flags_and_reason >> 8) as u8;
-        (*record).generation = of_lower_half(generation, (flags_and_reason >> 16) as u16);
+        (*record).tcp_flags = (name & (Tally::NAMED - 1)) as u8;
+        (*record).reason = (name >> 8) as u8;
+        (*record).generation = of_lower_half(generation, (name >> 16) as u16);
         (*record).first = (*tally).first;
         // A closed connection's last packets do not count for its idle time.
         let (first, last) = ((*tally).first, (*tally).last);
         (*record).last = if last.wrapping_sub(first) < 1 << 31 { last } else { first };
-        entry.submit(0);
+        place.submit(0);
         Handed::Done
     }
 }
 
 /// The generation nearest to `near` that has this lower half.
 #[inline(always)]
-const fn of_lower_half(near: u32, lower: u16) -> u32 {
+pub(crate) const fn of_lower_half(near: u32, lower: u16) -> u32 {
     near.wrapping_add(lower.wrapping_sub(near as u16) as i16 as u32)
 }
 

@@ -279,7 +279,7 @@ pub(crate) unsafe fn close(entry: *mut Connection) {
         let generation = Cached((*entry).cached).generation();
         for direction in [Direction::Ingress, Direction::Egress] {
             let tally = &raw mut (*entry).tallies[direction.index()];
-            account::end_interval(tally, &raw const (*entry).key, generation, direction, (*tally).interval);
+            account::end_interval(tally, entry, generation, direction, (*tally).interval);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The table of rejected and untracked flows: only counted, never asked for a verdict.
 //!
 //! The same structure as the connections' ([`filter_common::table`]), with a key that also holds
-//! the direction and the action. When a bucket is full, the flow that was idle longest makes room,
+//! the direction and the reason. When a bucket is full, the flow that was idle longest makes room,
 //! if its interval has ended or its counts were handed over; if all have counts of the open
 //! interval, the packet is a counted loss: a scan cannot push others' counts out, nor can it hide.
 
@@ -46,7 +46,7 @@ pub(crate) fn count(seen: &Seen<'_>, reason: Reason) -> u32 {
         (*entry).tally.last = seen.context.moment.stamp;
         account::count_flow(
             &raw mut (*entry).tally,
-            &raw const (*entry).key,
+            entry,
             seen.policy.header().generation,
             seen.direction,
             reason,
@@ -135,8 +135,8 @@ pub(crate) unsafe fn end(entry: *mut Flow) {
     // SAFETY: by the caller.
     unsafe {
         let direction = direction_of(&raw const (*entry).key);
-        let (key, generation) = (&raw const (*entry).key, (*entry).generation);
-        account::end_interval(&raw mut (*entry).tally, key, generation, direction, (*entry).tally.interval);
+        let (generation, interval) = ((*entry).generation, (*entry).tally.interval);
+        account::end_interval(&raw mut (*entry).tally, entry, generation, direction, interval);
     }
 }
 
@@ -148,5 +148,5 @@ pub(crate) unsafe fn end(entry: *mut Flow) {
 #[inline(always)]
 pub(crate) unsafe fn direction_of(key: *const Key) -> Direction {
     // SAFETY: by the caller. See `filter_common::connection::flow_kind`.
-    if unsafe { (*key).0[4] } >> 5 & 1 == 0 { Direction::Ingress } else { Direction::Egress }
+    if unsafe { (*key).0[4] } >> 2 & 1 == 0 { Direction::Ingress } else { Direction::Egress }
 }

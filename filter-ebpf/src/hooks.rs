@@ -65,9 +65,10 @@ fn filter_sweep(context: XdpContext) -> u32 {
     }
     // SAFETY: the frame is as long as a `Sweep`, and any bytes are one.
     let order = unsafe { &mut *(start as *mut Sweep) };
-    let (records, deferred) = sweep::run(order.first, order.count, order.slot, order.flags);
-    order.records = records;
-    order.deferred = deferred;
+    let swept = sweep::run(order.first, order.count, order.slot, order.flags);
+    order.records = swept.records;
+    order.deferred = swept.deferred;
+    order.oldest = swept.oldest;
     xdp_action::XDP_PASS
 }
 

@@ -93,7 +93,7 @@ fn judge_read<S: Source>(source: &S, seen: &Seen<'_>, context: *mut Context) -> 
     if matches!(seen.context.packet.fragment, Fragment::First) && accepted {
         // LLVM drops a result that nobody uses, and the function then returns with whatever is in
         // the register: the verifier refuses that to be a stack pointer.
-        seen.forget(fragments::remember(&seen.context.packet, seen.context.moment.stamp));
+        seen.forget(fragments::remember(&seen.context.packet, seen.direction, seen.context.moment.stamp));
     }
     // Packets of connections are counted in the connection's entry.
     if reason.judged() && !matches!(reason, Reason::Connection | Reason::NewConnection) {
@@ -198,7 +198,7 @@ fn classify<S: Source>(source: &S, seen: &Seen<'_>) -> Option<Reason> {
         return Some(Reason::Exempt);
     }
     if matches!(packet.fragment, Fragment::Later) {
-        let follows = fragments::follows(packet, seen.context.moment.stamp);
+        let follows = fragments::follows(packet, seen.direction, seen.context.moment.stamp);
         return Some(if follows { Reason::Fragment } else { Reason::OrphanFragment });
     }
     if seen.knows(fact::DHCP) && seen.is_dhcp_on_the_link(forward) {
@@ -238,7 +238,7 @@ fn open(seen: &Seen<'_>, hit: &Hit) -> Reason {
         return go_on(seen, hit);
     }
     if !seen.may_open(forward) {
-        return Reason::Stray;
+        return if packet.protocol == TCP && seen.is_strict() { Reason::StrictTcp } else { Reason::Stray };
     }
     let entry = connections::open(seen, cached(seen));
     if entry.is_null() {

@@ -12,7 +12,7 @@ use filter_common::{
     service::{TCP, UDP},
     table::Place,
     track,
-    verdict::{Category, Reason},
+    verdict::Reason,
 };
 
 use crate::{
@@ -296,7 +296,7 @@ impl Seen<'_> {
     /// Whether an accepted packet may open a connection, by the rules of design for mid-stream
     /// segments: one that only an everywhere-on-all-ports rule admits passes but makes no entry,
     /// or a revoked connection would readmit itself and forged ACKs would fill the table; but for
-    /// the grace after `attach`, in which older connections are picked up.
+    /// the grace after `attach`, in which older connections are picked up. With `StrictTcp` none is.
     #[inline(always)]
     pub(crate) fn may_open(&self, cell: Cell) -> bool {
         use filter_common::packet::tcp_flags::{ACK, FIN, RST};
@@ -306,9 +306,18 @@ impl Seen<'_> {
         if self.context.packet.protocol != TCP || track::is_bare_syn(self.context.packet.tcp_flags) {
             return true;
         }
+        if self.is_strict() {
+            return false;
+        }
         let grace = self.context.moment.ticks < settings::grace_until();
         let in_mid_stream = self.context.packet.tcp_flags & (ACK | FIN | RST) == ACK;
         in_mid_stream && (cell.has(Cell::NARROW) || grace)
+    }
+
+    /// Whether the interface is strict (`StrictTcp`) about TCP segments that may not open a connection.
+    #[inline(always)]
+    pub(crate) fn is_strict(&self) -> bool {
+        self.policy.header().flags & flags::STRICT_TCP != 0
     }
 
     /// Whether an exempt remote is so for this packet. As a destination it always is; a source can
@@ -344,7 +353,7 @@ impl Seen<'_> {
         unsafe {
             account::count_flow(
                 &raw mut (*entry).tallies[self.direction.index()],
-                &raw const (*entry).key,
+                entry,
                 self.policy.header().generation,
                 self.direction,
                 reason,
@@ -354,15 +363,22 @@ impl Seen<'_> {
         }
     }
 
-    /// The key of the packet in the table of rejected and untracked flows: ports only for TCP and UDP.
+    /// The key of the packet in the table of rejected and untracked flows: ports for TCP and UDP, type
+    /// and code for ICMP.
     #[inline(always)]
     pub(crate) fn flow_key(&self, reason: Reason) -> Key {
         let packet = &self.context.packet;
-        let with_ports =
-            (packet.protocol == TCP || packet.protocol == UDP) && !matches!(packet.fragment, Fragment::Later);
-        let (local_port, remote_port) = if with_ports { self.ports() } else { (0, 0) };
-        let accepted = matches!(reason.category(), Category::Accepted);
-        let kind = flow_kind(self.direction, accepted);
+        let with_ports = packet.protocol == TCP || packet.protocol == UDP;
+        let (local_port, remote_port) = if matches!(packet.fragment, Fragment::Later) {
+            (0, 0)
+        } else if with_ports {
+            self.ports()
+        } else if packet.is_icmp() {
+            (0, packet.destination_port)
+        } else {
+            (0, 0)
+        };
+        let kind = flow_kind(self.direction, reason);
         Key::new(&KeyParts { kind, ..self.parts(local_port, remote_port) })
     }
 }

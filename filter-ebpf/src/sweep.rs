@@ -9,14 +9,14 @@ use aya_ebpf::helpers::bpf_loop;
 use filter_common::{
     Direction,
     abi::{self, sweep_flags},
-    connection::{Cached, Key, Tally},
+    connection::{Cached, Tally},
     policy::{Block, PolicyHeader},
     table::{self, RESERVED},
     track::Phase,
 };
 
 use crate::{
-    account::{self, Handed},
+    account::{self, Entry, Handed},
     clock, connections, flows, memory, policy,
 };
 
@@ -35,7 +35,15 @@ struct Walk {
     flags: u64,
     records: u64,
     deferred: u64,
+    oldest: u64,
     ticks: u64,
+}
+
+/// What a run did: see the fields of [`abi::Sweep`].
+pub(crate) struct Swept {
+    pub(crate) records: u32,
+    pub(crate) deferred: u32,
+    pub(crate) oldest: u32,
 }
 
 impl Walk {
@@ -48,25 +56,33 @@ impl Walk {
     const fn concerns(&self, owner: u32) -> bool {
         self.slot == u32::MAX as u64 || self.slot == owner as u64
     }
+
+    /// A later record can name a generation.
+    #[inline(always)]
+    fn needs(&mut self, generation: u32) {
+        if u64::from(generation) < self.oldest {
+            self.oldest = generation.into();
+        }
+    }
 }
 
-/// Sweeps `count` slots from `first` on, counted through both tables. What it handed over, and
-/// what it could not.
+/// Sweeps `count` slots from `first` on, counted through both tables.
 #[inline(always)]
-pub(crate) fn run(first: u32, count: u32, slot: u32, flags: u32) -> (u32, u32) {
+pub(crate) fn run(first: u32, count: u32, slot: u32, flags: u32) -> Swept {
     let mut walk = Walk {
         first: first.into(),
         slot: slot.into(),
         flags: flags.into(),
         records: 0,
         deferred: 0,
+        oldest: u32::MAX.into(),
         ticks: clock::ticks(),
     };
     let count = if count > MAX_COUNT { MAX_COUNT } else { count };
     let callback = visit as unsafe extern "C" fn(u32, *mut c_void) -> c_long;
     // SAFETY: the callback has the helper's signature, and its context is a `Walk`.
     unsafe { bpf_loop(count, callback as *mut c_void, (&raw mut walk).cast(), 0) };
-    (walk.records as u32, walk.deferred as u32)
+    Swept { records: walk.records as u32, deferred: walk.deferred as u32, oldest: walk.oldest as u32 }
 }
 
 /// Gives back the slots of an interface's expired connections among `count` from `first` on.
@@ -116,11 +132,16 @@ fn visit_connection(walk: &mut Walk, slot: u32) {
             let generation = Cached((*entry).cached).generation();
             for direction in [Direction::Ingress, Direction::Egress] {
                 let tally = &raw mut (*entry).tallies[direction.index()];
-                kept |= !hand_over(walk, header, tally, table.key(slot), generation, direction);
+                kept |= !hand_over(walk, header, tally, entry, generation, direction);
             }
         }
         let now = clock::stamp(walk.ticks);
-        gone |= walk.asks(sweep_flags::RECLAIM) && !kept && connections::has_expired(entry, header, now);
+        let over = !kept && connections::has_expired(entry, header, now);
+        gone |= walk.asks(sweep_flags::RECLAIM) && over;
+        if !over {
+            // SAFETY: the entry is in the table.
+            walk.needs(unsafe { (*entry).generation });
+        }
     }
     if gone && table::change(&table, slot, tag, RESERVED) {
         // SAFETY: the entry is reserved.
@@ -141,7 +162,11 @@ fn visit_flow(walk: &mut Walk, slot: u32) {
         let (kept, idle) = unsafe {
             let direction = flows::direction_of(table.key(slot));
             let tally = &raw mut (*entry).tally;
-            let kept = !hand_over(walk, header, tally, table.key(slot), (*entry).generation, direction);
+            let kept = !hand_over(walk, header, tally, entry, (*entry).generation, direction);
+            if kept {
+                let name = (&raw const (*tally).flags_and_reason).read_volatile();
+                walk.needs(account::of_lower_half((*entry).generation, (name >> 16) as u16));
+            }
             (kept, clock::stamp(walk.ticks).wrapping_sub((*tally).last))
         };
         // As long as a half-open connection: two intervals of the usual length.
@@ -160,13 +185,13 @@ fn visit_flow(walk: &mut Walk, slot: u32) {
 ///
 /// # Safety
 ///
-/// The tally and the key are of one entry in a map value.
+/// The tally is of the entry, which is in a map value.
 #[inline(always)]
-unsafe fn hand_over(
+unsafe fn hand_over<E: Entry>(
     walk: &mut Walk,
     header: &PolicyHeader,
     tally: *mut Tally,
-    key: *const Key,
+    entry: *const E,
     generation: u32,
     direction: Direction,
 ) -> bool {
@@ -178,7 +203,7 @@ unsafe fn hand_over(
             // Counts are left, and the entry with them.
             return (&raw const (*tally).packets).read_volatile() == 0;
         }
-        match account::hand_over(tally, key, generation, direction, interval) {
+        match account::hand_over(tally, entry, generation, direction, interval) {
             Handed::Nothing => true,
             Handed::Done => {
                 walk.records += 1;

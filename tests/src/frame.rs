@@ -25,6 +25,11 @@ pub mod flags {
     pub const CWR: u8 = 0x80;
 }
 
+/// EtherType of a VLAN tag by IEEE 802.1Q.
+pub const CUSTOMER_TAG: u16 = 0x8100;
+/// EtherType of a VLAN tag by IEEE 802.1ad.
+pub const SERVICE_TAG: u16 = 0x88a8;
+
 /// Where a piece of a datagram lies in it.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
@@ -43,7 +48,8 @@ pub struct Frame {
     /// The transport header and what follows it.
     payload: Vec<u8>,
     hop_limit: u8,
-    tags: Vec<u16>,
+    /// EtherType and control information of each.
+    tags: Vec<(u16, u16)>,
     ether_type: Option<u16>,
     options: Vec<u8>,
     extensions: Vec<u8>,
@@ -183,10 +189,18 @@ impl Frame {
         self
     }
 
-    /// Puts it behind VLAN tags, the outer one first.
+    /// Puts it behind VLAN tags, the outer one first: 802.1ad outside of another tag, else 802.1Q.
     #[must_use]
     pub fn tags(mut self, tags: &[u16]) -> Self {
-        self.tags = tags.to_vec();
+        let kind = |number: usize| if number + 1 < tags.len() { SERVICE_TAG } else { CUSTOMER_TAG };
+        self.tags = tags.iter().enumerate().map(|(number, tag)| (kind(number), *tag)).collect();
+        self
+    }
+
+    /// Puts it behind VLAN tags of these EtherTypes, the outer one first.
+    #[must_use]
+    pub fn tags_of(mut self, kinds: &[u16]) -> Self {
+        self.tags = kinds.iter().zip(5..).map(|(kind, tag)| (*kind, tag)).collect();
         self
     }
 
@@ -320,8 +334,7 @@ impl Frame {
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
-        for (number, tag) in self.tags.iter().enumerate() {
-            let kind: u16 = if number + 1 < self.tags.len() { 0x88a8 } else { 0x8100 };
+        for (kind, tag) in &self.tags {
             bytes.extend(kind.to_be_bytes());
             bytes.extend(tag.to_be_bytes());
         }

@@ -294,6 +294,17 @@ impl Lab {
         new
     }
 
+    /// What is tracked, as `filter-ctl connections --output json` tells it.
+    ///
+    /// # Panics
+    ///
+    /// When nothing is attached.
+    #[must_use]
+    pub fn connections(&self) -> Vec<serde_json::Value> {
+        let output = self.filter_ctl(["connections", "--output", "json"]).ok().json();
+        output["connections"].as_array().expect("a list").clone()
+    }
+
     /// Keeps a process until the end of the lab.
     pub fn keep(&mut self, process: Background) -> u32 {
         let id = process.id();

@@ -18,6 +18,9 @@ use crate::frame::flags;
 /// Who talks to whom: protocol, local and remote end, and for a ping, who asks and what.
 type Key = (u8, IpAddr, u16, IpAddr, u16, Option<(u8, Direction)>);
 
+/// Which datagram a fragment is of: the way it takes, from whom, to whom, identification, protocol.
+type Datagram = (Direction, IpAddr, IpAddr, u16, u8);
+
 /// How far a conversation has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -72,7 +75,7 @@ pub struct Model {
     pub uncertain: bool,
     conversations: HashMap<Key, Conversation>,
     /// First fragments: when, and how long their transport header is.
-    fragments: HashMap<(IpAddr, IpAddr, u16, u8), (u64, u16)>,
+    fragments: HashMap<Datagram, (u64, u16)>,
 }
 
 impl Model {
@@ -100,7 +103,7 @@ impl Model {
                 Content::Other(_) => 0,
                 _ => 8,
             };
-            let key = datagram(packet, id);
+            let key = datagram(direction, packet, id);
             self.fragments.insert(key, (self.now, header));
         }
         reason
@@ -157,6 +160,9 @@ impl Model {
         }
         let segment = packet.protocol() == 6 && !packet.is_syn();
         let in_mid_stream = packet.flags() & (flags::ACK | flags::FIN | flags::RST) == flags::ACK;
+        if segment && self.policy.strict_tcp {
+            return Reason::StrictTcp;
+        }
         if segment && !(in_mid_stream && cell.has(Cell::NARROW)) {
             return Reason::Stray;
         }
@@ -194,7 +200,7 @@ impl Model {
             return Some(Reason::Exempt);
         }
         if let Part::Later(id, offset) = packet.part {
-            let key = datagram(packet, id);
+            let key = datagram(direction, packet, id);
             let follows = self
                 .fragments
                 .get(&key)
@@ -317,9 +323,9 @@ fn never_filtered(direction: Direction, packet: &Packet) -> Option<Reason> {
 }
 
 /// What tells datagrams apart: over IPv4 (RFC 791) the protocol too, over IPv6 (RFC 8200) not.
-fn datagram(packet: &Packet, id: u16) -> (IpAddr, IpAddr, u16, u8) {
+fn datagram(direction: Direction, packet: &Packet, id: u16) -> Datagram {
     let protocol = if packet.source.is_ipv4() { packet.protocol() } else { 0 };
-    (packet.source, packet.destination, id, protocol)
+    (direction, packet.source, packet.destination, id, protocol)
 }
 
 /// The conversation that a packet may belong to, and as what.

@@ -31,12 +31,17 @@ pub const ANY6: &str = "::/0";
 #[derive(Clone, Debug)]
 pub struct Policy {
     ingress: Vec<Value>,
+    other_ingress: Vec<Value>,
     egress: Vec<Value>,
     entries: Vec<Value>,
     flow_logs: Vec<Value>,
     prefix_list: Vec<Value>,
     neighbour_groups: Vec<&'static str>,
     interface: Value,
+    exemptions: Option<&'static str>,
+    default_group: bool,
+    default_egress: bool,
+    default_acl: bool,
 }
 
 impl Policy {
@@ -45,12 +50,17 @@ impl Policy {
     pub fn new() -> Self {
         let policy = Self {
             ingress: Vec::new(),
+            other_ingress: Vec::new(),
             egress: Vec::new(),
             entries: Vec::new(),
             flow_logs: Vec::new(),
             prefix_list: Vec::new(),
             neighbour_groups: vec![OTHER_GROUP],
             interface: json!({}),
+            exemptions: None,
+            default_group: false,
+            default_egress: false,
+            default_acl: false,
         };
         [ANY4, ANY6].iter().zip([30_000, 30_001]).fold(policy, |policy, (prefix, number)| {
             policy.acl_in(number, "allow", "-1", prefix).acl_out(number, "allow", "-1", prefix)
@@ -63,8 +73,9 @@ impl Policy {
         Self::new().allow_in("-1", ANY4).allow_in("-1", ANY6).allow_out("-1", ANY4).allow_out("-1", ANY6)
     }
 
-    /// Lets the group allow a service in: `tcp 80`, `udp 5000-5100`, `icmp 8`, `icmp 3/4`, `-1`,
-    /// from a CIDR block, a group (`sg-…`) or a prefix list (`pl-…`).
+    /// Lets the group allow a service in: `tcp 80`, `udp 5000-5100`, `icmp 8`, `icmp 3/4`, `47`,
+    /// `47 1-2` (ports that nobody asks for), `-1`, from a CIDR block, a group (`sg-…`) or a prefix
+    /// list (`pl-…`).
     #[must_use]
     pub fn allow_in(mut self, service: &str, peer: &str) -> Self {
         self.ingress.push(permission(service, peer));
@@ -76,6 +87,13 @@ impl Policy {
     pub fn allow_out(mut self, service: &str, peer: &str) -> Self {
         self.egress.push(permission(service, peer));
         self
+    }
+
+    /// Puts the interface into [`OTHER_GROUP`], too, and lets that group allow a service in.
+    #[must_use]
+    pub fn other_group_allows_in(mut self, service: &str, peer: &str) -> Self {
+        self.other_ingress.push(permission(service, peer));
+        self.interface_field("Groups", json!([{ "GroupId": GROUP }, { "GroupId": OTHER_GROUP }]))
     }
 
     /// Adds many rules that allow one TCP port each from one host each: `10.B.C.D/32`.
@@ -101,12 +119,50 @@ impl Policy {
         self.entry(number, true, action, service, prefix)
     }
 
+    /// Takes every numbered entry out of the network ACL: what is left is as good as a new one.
+    #[must_use]
+    pub fn acl_of_nothing(mut self) -> Self {
+        self.entries.clear();
+        self
+    }
+
+    /// Leaves the network ACL out of the document: the subnet has its VPC's default one.
+    #[must_use]
+    pub fn default_acl(mut self) -> Self {
+        self.default_acl = true;
+        self
+    }
+
+    /// Says nothing of the group's way out: it is that of a new group.
+    #[must_use]
+    pub fn default_egress(mut self) -> Self {
+        self.default_egress = true;
+        self
+    }
+
+    /// Names no groups: interface and neighbour are in their VPC's default group.
+    #[must_use]
+    pub fn in_default_group(mut self) -> Self {
+        self.default_group = true;
+        self
+    }
+
     /// Logs `ALL`, `ACCEPT` or `REJECT` traffic of the interface, in intervals of a minute.
     #[must_use]
-    pub fn log(mut self, traffic: &str) -> Self {
+    pub fn log(self, traffic: &str) -> Self {
+        self.log_of(ENI, traffic)
+    }
+
+    /// Logs the traffic of every interface in the subnet.
+    #[must_use]
+    pub fn log_subnet(self, traffic: &str) -> Self {
+        self.log_of(SUBNET, traffic)
+    }
+
+    fn log_of(mut self, resource: &str, traffic: &str) -> Self {
         self.flow_logs.push(json!({
             "FlowLogId": format!("fl-0123456789abcde{:02}", self.flow_logs.len()),
-            "ResourceId": ENI,
+            "ResourceId": resource,
             "TrafficType": traffic,
             "MaxAggregationInterval": 60,
         }));
@@ -134,6 +190,13 @@ impl Policy {
         self
     }
 
+    /// Says what is exempt: `ranges` or `services`.
+    #[must_use]
+    pub fn exempt(mut self, exemptions: &'static str) -> Self {
+        self.exemptions = Some(exemptions);
+        self
+    }
+
     /// The document.
     #[must_use]
     pub fn document(&self) -> Value {
@@ -141,7 +204,17 @@ impl Policy {
         for (name, value) in self.interface.as_object().into_iter().flatten() {
             interface[name] = value.clone();
         }
-        let neighbour = interface_of_neighbour(&self.neighbour_groups);
+        let mut neighbour = interface_of_neighbour(&self.neighbour_groups);
+        let mut own_group = group(GROUP, "web", &self.ingress, &self.egress);
+        for (is_default, object, field) in [
+            (self.default_group, &mut interface, "Groups"),
+            (self.default_group, &mut neighbour, "Groups"),
+            (self.default_egress, &mut own_group, "IpPermissionsEgress"),
+        ] {
+            if let Some(object) = object.as_object_mut().filter(|_| is_default) {
+                let _ = object.remove(field);
+            }
+        }
         let mut document = json!({
             "Vpcs": [{
                 "VpcId": VPC, "OwnerId": ACCOUNT, "CidrBlock": "10.0.0.0/16",
@@ -152,10 +225,7 @@ impl Policy {
                 "Ipv6CidrBlockAssociationSet": [{ "Ipv6CidrBlock": "2001:db8:0:1::/64" }],
             }],
             "NetworkInterfaces": [interface, neighbour],
-            "SecurityGroups": [
-                group(GROUP, "web", &self.ingress, &self.egress),
-                group(OTHER_GROUP, "other", &[], &[]),
-            ],
+            "SecurityGroups": [own_group, group(OTHER_GROUP, "other", &self.other_ingress, &[])],
             "NetworkAcls": [{
                 "NetworkAclId": NACL, "VpcId": VPC, "OwnerId": ACCOUNT, "IsDefault": false,
                 "Associations": [{
@@ -165,6 +235,12 @@ impl Policy {
                 "Entries": self.entries,
             }],
         });
+        if let Some(exemptions) = self.exemptions {
+            document["Exemptions"] = json!(exemptions);
+        }
+        if self.default_acl {
+            document["NetworkAcls"] = json!([]);
+        }
         if !self.flow_logs.is_empty() {
             document["FlowLogs"] = json!(self.flow_logs);
         }
@@ -200,7 +276,11 @@ impl Policy {
                 let (kind, code) = type_and_code(range);
                 entry["IcmpTypeCode"] = json!({ "Type": kind, "Code": code });
             }
-            _ => {}
+            _ if range.is_empty() => {}
+            _ => {
+                let (from, to) = ports(range);
+                entry["PortRange"] = json!({ "From": from, "To": to });
+            }
         }
         self.entries.push(entry);
         self
@@ -242,7 +322,8 @@ fn permission(service: &str, peer: &str) -> Value {
     let bounds = match protocol {
         "tcp" | "udp" => Some(ports(range)),
         "icmp" | "icmpv6" => Some(type_and_code(range)),
-        _ => None,
+        _ if range.is_empty() => None,
+        _ => Some(ports(range)),
     };
     if let Some((from, to)) = bounds {
         permission["FromPort"] = json!(from);

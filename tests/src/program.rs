@@ -134,13 +134,23 @@ pub fn programs() -> MutexGuard<'static, Programs> {
 /// When the document is none.
 #[must_use]
 pub fn effective(policy: &policy::Policy) -> EffectivePolicy {
+    effective_of(policy, policy::ENI)
+}
+
+/// The policy that a document comes to for one of its interfaces.
+///
+/// # Panics
+///
+/// When the document is none.
+#[must_use]
+pub fn effective_of(policy: &policy::Policy, interface: &str) -> EffectivePolicy {
     let folder = TempDir::new().expect("a folder");
     let file = folder.path().join("policy.json");
     fs::write(&file, policy.document().to_string()).expect("write the document");
     let loaded =
         document::load(&file, &Limits::None).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
     let (policy, _) =
-        loaded.document.effective(policy::ENI).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+        loaded.document.effective(interface).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
     policy
 }
 
@@ -208,6 +218,11 @@ impl Programs {
         eni.rewrite(policy);
         eni.clear();
         eni
+    }
+
+    /// An interface that [`Programs::eni`] has made, with what its tables hold.
+    pub fn again(&mut self, setting: Setting, receive: Receive) -> Eni<'_> {
+        Eni { slot: self.hooks[&setting].slot, programs: self, setting, receive }
     }
 
     /// An interface that has no policy (never give one to its setting).

@@ -127,6 +127,47 @@ pub fn echo(from: &Namespace, source: IpAddr, to: IpAddr, count: u16) -> u32 {
     })
 }
 
+/// Sends messages of a protocol without ports, ICMP included, each once and to nobody's answer; which
+/// of them the other end's kernel got.
+///
+/// # Panics
+///
+/// When the kernel refuses a raw socket.
+#[must_use]
+pub fn arrivals(
+    from: (&Namespace, IpAddr),
+    to: (&Namespace, IpAddr),
+    protocol: u8,
+    messages: &[&[u8]],
+) -> Vec<bool> {
+    let domain = if to.1.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    let open = |on: &Namespace, address: IpAddr| {
+        on.run(|| {
+            let protocol = Protocol::from(i32::from(protocol));
+            let socket = Socket::new(domain, Type::RAW, Some(protocol)).expect("a raw socket");
+            socket.bind(&SocketAddr::new(address, 0).into()).expect("bind a raw socket");
+            socket
+        })
+    };
+    let (sender, receiver) = (open(from.0, from.1), open(to.0, to.1));
+    // The drop of a filter on this host's own way out comes back as an error: here that is no failure.
+    for message in messages {
+        let _ = sender.send_to(message, &SocketAddr::new(to.1, 0).into());
+    }
+    receiver.set_read_timeout(Some(SILENCE)).expect("set a timeout");
+    let mut arrived = vec![false; messages.len()];
+    let mut buffer = [0; 2048];
+    while arrived.contains(&false) {
+        let Ok(length) = (&receiver).read(&mut buffer) else { break };
+        // With IPv4 its header stands before the message.
+        let found = &buffer[..length];
+        for (arrived, message) in arrived.iter_mut().zip(messages) {
+            *arrived |= found.ends_with(message);
+        }
+    }
+    arrived
+}
+
 /// RFC 1071, of an even number of bytes.
 fn checksum(bytes: &[u8]) -> u16 {
     let words = bytes.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));

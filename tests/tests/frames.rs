@@ -1,11 +1,14 @@
-//! Packets in unusual clothes: fragments and VLAN tags.
+//! Packets in unusual clothes, through every hook: real fragments, and frames that no socket sends.
+
+#[path = "frames/hard.rs"]
+mod hard;
 
 use std::{net::IpAddr, time::Duration};
 
+use hard::{jumbo_frames, the_layers_above, the_link_layer};
 use tests::{
     lab::{HOST, Lab, STRANGER, WORKLOAD},
     matrix,
-    packet::{hardware_address, send, syn, tagged},
     policy::Policy,
     process::finish,
     records::{Sum, assert_sum},
@@ -44,41 +47,9 @@ fn fragments_follow_their_first_one(lab: &mut Lab) {
     }
 }
 
-/// Every rule holds behind no, one and two VLAN tags, also where the kernel keeps the outer tag
-/// beside the packet.
-fn rules_hold_behind_vlan_tags(lab: &mut Lab) {
-    lab.attach(
-        &Policy::new()
-            .log("ALL")
-            .allow_in("tcp 80", "198.51.100.7/32")
-            .allow_in("tcp 80", "2001:db8:100::7/128"),
-    );
-    let hardware = (hardware_address(&lab.remote, "veth0"), hardware_address(&lab.workload, "eth0"));
-    for local in WORKLOAD.both() {
-        for (number, tags) in [&[][..], &[5], &[7, 5]].into_iter().enumerate() {
-            let source_port = 40_000 + u16::try_from(number).expect("a small number");
-            for host in [HOST, STRANGER] {
-                let frame = syn(hardware, (host.like(local), local), (source_port, 80));
-                send(&lab.remote, "veth0", &tagged(&frame, tags));
-            }
-        }
-    }
-    let records = lab.flows();
-    for local in WORKLOAD.both() {
-        let size = if local.is_ipv4() { 40 } else { 60 };
-        for port in 40_000..40_003 {
-            let of_port: Vec<_> =
-                records.iter().filter(|record| record.source_port == port).cloned().collect();
-            let syn = Sum { packets: 1, bytes: size };
-            assert_sum(&of_port, (STRANGER.like(local), local), 6, "REJECT", syn);
-            if port > 40_000 {
-                assert_sum(&of_port, (HOST.like(local), local), 6, "ACCEPT", syn);
-            }
-        }
-    }
-}
-
 matrix!(
     every: fragments_follow_their_first_one,
-    rules_hold_behind_vlan_tags,
+    the_link_layer,
+    the_layers_above,
+    jumbo_frames,
 );

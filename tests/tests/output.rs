@@ -101,7 +101,9 @@ fn connections_are_listed_with_state_and_remaining_time() {
     assert!((431_000.0..=432_001.0).contains(&expires), "five days: {expires}");
 }
 
-/// Semantics 8.17, 8.19: what any-address rules allow both ways is not tracked; ICMP always is.
+/// Conformance 17, 19.
+///
+/// What any-address rules allow both ways is not tracked; ICMP always is.
 #[test]
 fn an_untracked_flow_makes_no_connection_and_a_ping_does() {
     let mut lab = lab();

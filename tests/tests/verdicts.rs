@@ -5,6 +5,8 @@
 
 #[path = "verdicts/acl.rs"]
 mod acl;
+#[path = "verdicts/acl_entries.rs"]
+mod acl_entries;
 #[path = "verdicts/broken.rs"]
 mod broken;
 #[path = "verdicts/case.rs"]
@@ -15,12 +17,18 @@ mod exempt;
 mod fragments;
 #[path = "verdicts/groups.rs"]
 mod groups;
+#[path = "verdicts/naming.rs"]
+mod naming;
 #[path = "verdicts/records.rs"]
 mod records;
 #[path = "verdicts/related.rs"]
 mod related;
 #[path = "verdicts/room.rs"]
 mod room;
+#[path = "verdicts/services.rs"]
+mod services;
+#[path = "verdicts/strict.rs"]
+mod strict;
 #[path = "verdicts/tracking.rs"]
 mod tracking;
 #[path = "verdicts/untracked.rs"]

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::shell::{self, progress};
 use crate::{setup, workspace};
 
-/// Checks formatting, lints, licences, bans, sources and documentation.
+/// Checks formatting, lints, licences, bans, sources, documentation and the conformance table.
 ///
 /// All checks run, also after one has failed. Known vulnerabilities are `cargo xtask audit`'s.
 #[derive(clap::Args)]
@@ -24,7 +24,7 @@ struct Check {
     command: fn() -> Command,
 }
 
-const CHECKS: [Check; 6] = [
+const CHECKS: [Check; 7] = [
     Check {
         name: "format",
         prepare: || setup::component("rustfmt", "rustfmt", "cargo-fmt"),
@@ -34,6 +34,7 @@ const CHECKS: [Check; 6] = [
     Check { name: "clippy-ebpf", prepare: clippy_ready, command: clippy_ebpf },
     Check { name: "documentation", prepare: setup::toolchain, command: documentation },
     Check { name: "documentation-ebpf", prepare: setup::toolchain, command: documentation_ebpf },
+    Check { name: "conformance", prepare: || Ok(()), command: conformance },
     Check { name: "dependencies", prepare: setup::cargo_deny, command: dependencies },
 ];
 
@@ -112,6 +113,12 @@ fn documentation() -> Command {
 fn documentation_ebpf() -> Command {
     let mut command = for_the_kernel("doc");
     command.env("RUSTDOCFLAGS", "-D warnings").args(["--no-deps", "--document-private-items"]);
+    command
+}
+
+fn conformance() -> Command {
+    let mut command = workspace::cargo("xtask");
+    command.args(["conformance", "--check"]);
     command
 }
 

@@ -6,6 +6,7 @@
 mod audit;
 mod bench;
 mod build;
+mod conformance;
 mod demo;
 mod fuzz;
 mod install;
@@ -40,6 +41,7 @@ enum Action {
     Fuzz(fuzz::Arguments),
     Mutants(mutants::Arguments),
     Lint(lint::Arguments),
+    Conformance(conformance::Arguments),
     Audit(audit::Arguments),
     Bench(bench::Arguments),
     Install(install::Arguments),
@@ -66,6 +68,7 @@ fn perform(action: Action) -> Result<ExitCode> {
         Action::Fuzz(arguments) => fuzz::perform(&arguments)?,
         Action::Mutants(arguments) => mutants::perform(&arguments)?,
         Action::Lint(arguments) => lint::perform(&arguments)?,
+        Action::Conformance(arguments) => conformance::perform(&arguments)?,
         Action::Audit(arguments) => return audit::perform(&arguments),
         Action::Bench(arguments) => bench::perform(&arguments)?,
         Action::Install(arguments) => install::perform(&arguments)?,

@@ -18,7 +18,7 @@ prop_compose! {
         local: [u32; 4],
         remote: [u32; 4],
         ports: (u16, u16),
-        kind in 0u8..8,
+        kind in 0u8..64,
     ) -> KeyParts {
         let (local, remote) = (Address(local), Address(remote));
         KeyParts { slot, family, protocol, local, remote, local_port: ports.0, remote_port: ports.1, kind }
@@ -44,7 +44,7 @@ proptest! {
             KeyParts { protocol: parts.protocol ^ 1 << (bit % 8), ..parts },
             KeyParts { local_port: parts.local_port ^ 1 << bit, ..parts },
             KeyParts { remote_port: parts.remote_port ^ 1 << bit, ..parts },
-            KeyParts { kind: parts.kind ^ 1 << (bit % 3), ..parts },
+            KeyParts { kind: parts.kind ^ 1 << (bit % 6), ..parts },
             KeyParts { local: Address(parts.local.0.map(|word| word ^ 1 << bit)), ..parts },
             KeyParts { remote: Address(parts.remote.0.map(|word| word ^ 1 << bit)), ..parts },
         ];
@@ -101,20 +101,20 @@ fn zeroes_are_no_key() {
 }
 
 #[test]
-fn kinds_of_flows_are_four_and_none_is_a_connections() {
+fn every_direction_and_reason_is_a_kind_of_flow() {
     let mut kinds = Vec::new();
     for direction in [Direction::Ingress, Direction::Egress] {
-        for accepted in [false, true] {
-            let kind = flow_kind(direction, accepted);
+        for reason in Reason::ALL {
+            let kind = flow_kind(direction, *reason);
             // The programs read the direction back from this bit.
-            assert_eq!(kind >> 1 & 1, direction as u8);
-            assert!((1..8).contains(&kind), "0 is the connection table's, and a key has three bits for it");
+            assert_eq!(kind & 1, direction as u8);
+            assert!(kind < 64, "a key has six bits for it");
             kinds.push(kind);
         }
     }
     kinds.sort_unstable();
     kinds.dedup();
-    assert_eq!(kinds.len(), 4);
+    assert_eq!(kinds.len(), 2 * Reason::COUNT);
 }
 
 #[test]

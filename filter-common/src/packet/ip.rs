@@ -3,7 +3,11 @@
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use super::{Fragment, MAX_EXTENSION_HEADERS, Packet};
-use crate::{address::Address, bytes::Bytes, verdict::Reason};
+use crate::{
+    address::{Address, Family},
+    bytes::Bytes,
+    verdict::Reason,
+};
 
 /// IPv4 flags and offset: more fragments follow.
 const MORE_FRAGMENTS_V4: u16 = 0x2000;
@@ -17,12 +21,23 @@ const DESTINATION_OPTIONS: u8 = 60;
 
 const FRAGMENT_LENGTH: usize = 8;
 
-/// Length of the IP packet at `offset`: what its header says, or, for a packet that the kernel
-/// has merged beyond 64 KiB and that says 0 (BIG TCP), all that is there.
+/// Longest IPv4 packet, and longest payload of an IPv6 packet.
+const MAX_DATAGRAM: u32 = 65_535;
+
+/// Length of the IP packet at `offset`: what its header says (`field` bytes behind `uncounted`
+/// ones), or, for a packet that the kernel has merged beyond 64 KiB and that says 0 (BIG TCP), all
+/// that is there.
 #[inline(always)]
-fn length<B: Bytes>(bytes: &B, offset: usize, said: usize, headers: usize) -> Result<usize, Reason> {
+fn length<B: Bytes>(
+    bytes: &B,
+    offset: usize,
+    field: u16,
+    uncounted: usize,
+    headers: usize,
+) -> Result<usize, Reason> {
     let there = bytes.length().saturating_sub(offset);
-    let length = if said <= headers && bytes.segmentation().is_some() { there } else { said };
+    let says_nothing = field == 0 && bytes.segmentation().is_some();
+    let length = if says_nothing { there } else { uncounted + field as usize };
     if length < headers {
         return Err(Reason::BadIpHeader);
     }
@@ -30,6 +45,21 @@ fn length<B: Bytes>(bytes: &B, offset: usize, said: usize, headers: usize) -> Re
         return Err(Reason::Truncated);
     }
     Ok(length)
+}
+
+/// Refuses a fragment that can be no part of a datagram: all parts but the last are multiples of
+/// eight bytes long, and what is put together is no longer than a length field can say (RFC 791;
+/// RFC 8200, 4.5: IPv6's counts neither the IP header nor, then, the fragment header).
+#[inline(always)]
+pub(super) fn check_fragment(packet: &Packet, offset: usize) -> Result<(), Reason> {
+    let uncounted = match packet.family {
+        Family::V4 => 0,
+        Family::V6 => (Ipv6Hdr::LEN + FRAGMENT_LENGTH) as u32,
+    };
+    let too_long = u32::from(packet.fragment_offset) + packet.length > MAX_DATAGRAM + uncounted;
+    let data = (offset as u32).wrapping_add(packet.length).wrapping_sub(packet.fragmented_from);
+    let uneven = packet.more_fragments && data & 7 != 0;
+    if too_long || uneven { Err(Reason::BadIpHeader) } else { Ok(()) }
 }
 
 #[inline(always)]
@@ -40,7 +70,7 @@ pub(super) fn read_v4<B: Bytes>(packet: &mut Packet, bytes: &B, offset: usize) -
         return Err(Reason::BadIpHeader);
     }
     let header_length = words * 4;
-    let length = length(bytes, offset, u16::from_be_bytes(header.tot_len) as usize, header_length)?;
+    let length = length(bytes, offset, u16::from_be_bytes(header.tot_len), 0, header_length)?;
 
     packet.source = Address::v4(u32::from_be_bytes(header.src_addr));
     packet.destination = Address::v4(u32::from_be_bytes(header.dst_addr));
@@ -54,9 +84,10 @@ pub(super) fn read_v4<B: Bytes>(packet: &mut Packet, bytes: &B, offset: usize) -
     let fragment = u16::from_be_bytes(header.frags);
     packet.fragment_id = u32::from(u16::from_be_bytes(header.id));
     packet.fragment_offset = (fragment & OFFSET_MASK_V4) << 3;
+    packet.more_fragments = fragment & MORE_FRAGMENTS_V4 != 0;
     packet.fragment = if fragment & OFFSET_MASK_V4 != 0 {
         Fragment::Later
-    } else if fragment & MORE_FRAGMENTS_V4 != 0 {
+    } else if packet.more_fragments {
         Fragment::First
     } else {
         Fragment::Whole
@@ -70,8 +101,8 @@ pub(super) fn read_v6<B: Bytes>(packet: &mut Packet, bytes: &B, offset: usize) -
     if header.vcf[0] >> 4 != 6 {
         return Err(Reason::BadIpHeader);
     }
-    let said = Ipv6Hdr::LEN + u16::from_be_bytes(header.payload_len) as usize;
-    let length = length(bytes, offset, said, Ipv6Hdr::LEN)?;
+    let payload = u16::from_be_bytes(header.payload_len);
+    let length = length(bytes, offset, payload, Ipv6Hdr::LEN, Ipv6Hdr::LEN)?;
 
     packet.source = v6(header.src_addr);
     packet.destination = v6(header.dst_addr);
@@ -96,6 +127,8 @@ pub(super) fn read_v6<B: Bytes>(packet: &mut Packet, bytes: &B, offset: usize) -
             let field = u16::from_be_bytes([fragment[2], fragment[3]]);
             packet.fragment_offset = field & 0xfff8;
             packet.fragment_id = u32::from_be_bytes([fragment[4], fragment[5], fragment[6], fragment[7]]);
+            packet.more_fragments = field & 1 != 0;
+            packet.fragmented_from = (at + FRAGMENT_LENGTH) as u32;
             if packet.fragment_offset != 0 {
                 packet.fragment = Fragment::Later;
                 packet.protocol = fragment[0];
@@ -106,7 +139,6 @@ pub(super) fn read_v6<B: Bytes>(packet: &mut Packet, bytes: &B, offset: usize) -
             // Offset 0 and nothing to follow: an atomic fragment, RFC 6946.
             if field & 1 != 0 {
                 packet.fragment = Fragment::First;
-                packet.fragmented_from = (at + FRAGMENT_LENGTH) as u32;
             }
             next = fragment[0];
             FRAGMENT_LENGTH

@@ -71,6 +71,8 @@ pub struct Packet {
     pub protocol: u8,
     /// TCP flags, 0 for other protocols.
     pub tcp_flags: u8,
+    /// Whether the datagram goes on behind this fragment.
+    pub more_fragments: bool,
     /// TTL or hop limit.
     pub hop_limit: u8,
     /// Source port; 0 where the protocol has none.
@@ -89,8 +91,7 @@ pub struct Packet {
     pub transport_offset: u32,
     /// Length of the IP and transport headers, repeated in every segment of a GSO packet.
     pub header_length: u32,
-    /// Where the part of the datagram begins that is cut into fragments, of a first one: there the
-    /// offsets of later ones count from.
+    /// Where a fragment's data begin; of a first one, there the offsets of later ones count from.
     pub fragmented_from: u32,
     /// Length of the transport header; 0 of a protocol without ports.
     pub transport_length: u16,
@@ -105,6 +106,7 @@ impl Packet {
         fragment: Fragment::Whole,
         protocol: 0,
         tcp_flags: 0,
+        more_fragments: false,
         hop_limit: 0,
         source_port: 0,
         destination_port: 0,
@@ -131,10 +133,10 @@ impl Packet {
             Family::V4 => ip::read_v4(self, bytes, offset)?,
             Family::V6 => ip::read_v6(self, bytes, offset)?,
         }
-        if matches!(self.fragment, Fragment::Later) {
-            return Ok(());
+        if !matches!(self.fragment, Fragment::Later) {
+            transport::read(self, bytes)?;
         }
-        transport::read(self, bytes)
+        if matches!(self.fragment, Fragment::Whole) { Ok(()) } else { ip::check_fragment(self, offset) }
     }
 
     /// ICMP type, of an ICMP or ICMPv6 message.

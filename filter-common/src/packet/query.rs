@@ -26,6 +26,16 @@ pub const fn of(family: Family, icmp_type: u8) -> Option<Query> {
     Some(Query { request, is_answer })
 }
 
+/// The type of the answer to a request; `None`: it is no request.
+#[must_use]
+pub const fn answer(family: Family, request: u8) -> Option<u8> {
+    match (family, request) {
+        (Family::V4, 8) => Some(0),
+        (Family::V4, 13 | 15 | 17) | (Family::V6, 128) => Some(request + 1),
+        _ => None,
+    }
+}
+
 impl Query {
     /// What stands in the place of ports in the connection's key: the identifier, and the
     /// request's type with the direction of who asks. So two ends that ask each other with one
@@ -54,6 +64,8 @@ mod tests {
                     _ => None,
                 });
                 assert_eq!(of(family, icmp_type), expected, "{family:?} {icmp_type}");
+                let answered = pairs.iter().find(|(request, _)| *request == icmp_type);
+                assert_eq!(answer(family, icmp_type), answered.map(|(_, answer)| *answer));
             }
         }
     }

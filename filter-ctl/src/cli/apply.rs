@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     Exit, Failure, Output, OutputArguments,
-    documents::{self, LimitsArguments, Read},
+    documents::{self, LimitsArguments, Orders, Read},
     output,
 };
 use crate::datapath::{
@@ -124,7 +124,7 @@ fn wanted(read: &mut Read, entries: &[Entry], only: &[String]) -> Result<Vec<Wan
     let mut wanted = Vec::new();
     let mut failures: Vec<Failure> = Vec::new();
     for entry in meant {
-        match read.policy(&entry.attachment.interface.id, entry.log_seconds) {
+        match read.policy(&entry.attachment.interface.id, Orders::of(entry)) {
             Ok((policy, compiled)) => wanted.push(Wanted { entry: entry.clone(), policy, compiled }),
             // Interfaces of one group share its errors.
             Err(failure) if failures.iter().any(|known| known.message == failure.message) => {}
@@ -187,6 +187,13 @@ fn differences(before: &Rules, after: &Rules) -> Vec<String> {
         } else {
             format!("{what}: {old_in} → {new_in} ingress, {old_out} → {new_out} egress")
         });
+    }
+    if before.strict_tcp != after.strict_tcp {
+        let shown = |strict| if strict { "on" } else { "off" };
+        lines.push(format!("strict TCP {} → {}", shown(before.strict_tcp), shown(after.strict_tcp)));
+    }
+    if before.exemptions != after.exemptions {
+        lines.push(format!("exempt {} → {}", before.exemptions.name(), after.exemptions.name()));
     }
     if let Some((added, removed)) = before.changes(after) {
         for (sign, rules) in [('-', removed), ('+', added)] {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     Exit, Failure, Output, OutputArguments,
-    documents::{self, LimitsArguments},
+    documents::{self, LimitsArguments, Orders},
     output,
     status::policy_line,
 };
@@ -65,6 +65,11 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub grace: u32,
 
+    /// Pick no TCP connection up in mid-stream: what is no SYN and belongs to no connection is
+    /// rejected, whatever rule allows it. Holds until `detach`; the document can say it, too (`StrictTcp`)
+    #[arg(long, conflicts_with = "grace")]
+    pub strict_tcp: bool,
+
     /// Let the programs log what they drop, for `filter-ctl debug`; it slows dropping down
     #[arg(long)]
     pub debug: bool,
@@ -102,7 +107,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         .select(arguments.interface_id.as_deref(), &device.addresses)
         .map_err(|error| Failure::new(Exit::NotFound, text::shown(&error.to_string())))?
         .to_owned();
-    let (policy, compiled) = read.policy(&id, arguments.log)?;
+    let orders = Orders { log: arguments.log, strict_tcp: arguments.strict_tcp };
+    let (policy, compiled) = read.policy(&id, orders)?;
     read.warn_of_the_rest(&[&id]);
     read.tell_warnings(arguments.output.output);
     let order = Order {
@@ -115,6 +121,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         mode: arguments.xdp_mode,
         grace: arguments.grace,
         log: arguments.log,
+        strict_tcp: arguments.strict_tcp,
         debug: arguments.debug,
     };
     let outcome = session.attach(&order)?;

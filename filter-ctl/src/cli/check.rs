@@ -6,19 +6,28 @@ use serde_json::json;
 
 use super::{
     Failure, Output, OutputArguments,
-    documents::{self, LimitsArguments},
+    documents::{self, LimitsArguments, Orders},
     output::{self, count},
+    status,
 };
-use crate::text;
+use crate::{
+    document::{Diagnostic, Severity},
+    text,
+};
 
 /// Check a policy document without touching anything
 ///
-/// Tells every error at once, then what each of its interfaces would enforce. Needs no privilege.
+/// Tells every error at once, then what each of its interfaces would enforce, and what is allowed and
+/// yet probably not meant (lints). Needs no privilege.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// The policy document: a file (JSON, YAML) or a folder of them
     pub path: PathBuf,
+
+    /// Fail (exit code 3) if anything as bad as this is found
+    #[arg(long, value_name = "LEVEL", default_value = "error")]
+    pub deny: Level,
 
     /// Quotas.
     #[command(flatten)]
@@ -33,7 +42,37 @@ const EXAMPLES: &str = "\
 Examples:
   filter-ctl check policy.yaml
   filter-ctl check vpc/ --limits aws
-  filter-ctl check policy.yaml --output json | jq .interfaces";
+  filter-ctl check vpc/ --deny warning        # for CI: exit code 3 for a warning, too
+  filter-ctl check policy.yaml --output json | jq .interfaces
+  filter-ctl check vpc/ --output json | jq -r '.warnings[] | \"\\(.id) \\(.file):\\(.line) \\(.message)\"'";
+
+/// How bad something must be to make `check` fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Level {
+    /// What cannot be applied.
+    Error,
+    /// Warnings, too.
+    Warning,
+    /// Notes, too.
+    Note,
+}
+
+/// Fails if something is as bad as `level`: with all that is.
+fn deny(level: Level, warnings: &[Diagnostic]) -> Result<(), Failure> {
+    let least = match level {
+        Level::Error => return Ok(()),
+        Level::Warning => Severity::Warning,
+        Level::Note => Severity::Note,
+    };
+    let denied: Vec<Diagnostic> =
+        warnings.iter().filter(|warning| warning.severity <= least).cloned().collect();
+    if denied.is_empty() {
+        return Ok(());
+    }
+    let told = format!("{} denied by --deny", count(denied.len(), "finding"));
+    let failure = documents::failure(denied);
+    Err(Failure { message: format!("{}\n{told}", failure.message), ..failure })
+}
 
 /// Runs the command.
 ///
@@ -49,10 +88,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let ids: Vec<String> = read.document.interface_ids().into_iter().map(str::to_owned).collect();
     let mut interfaces = Vec::new();
     for id in &ids {
-        interfaces.push(read.policy(id, None)?);
+        interfaces.push(read.policy(id, Orders::default())?);
     }
     // Each interface has told of what it reaches; the whole document tells of all, once.
     read.keep_warnings(checked.warnings);
+    read.warnings.extend(read.document.lint());
+    deny(arguments.deny, &read.warnings)?;
     read.tell_warnings(arguments.output.output);
     match arguments.output.output {
         Output::Json => {
@@ -65,6 +106,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                         "network_acl": policy.nacl.id,
                         "flow_log_interval": policy.flow_log_interval,
                         "connections_allowed": policy.allowance,
+                        "strict_tcp": policy.strict_tcp,
+                        "exemptions": policy.exemptions,
                         "statistics": compiled.statistics,
                     })
                 })
@@ -74,10 +117,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             );
         }
         Output::Table => {
-            let warnings = match read.warnings.len() {
-                0 => String::new(),
-                number => format!(", {}", count(number, "warning")),
-            };
+            let told =
+                |severity, noun| match read.warnings.iter().filter(|one| one.severity == severity).count() {
+                    0 => String::new(),
+                    number => format!(", {}", count(number, noun)),
+                };
+            let warnings = told(Severity::Warning, "warning") + &told(Severity::Note, "note");
             let path = arguments.path.display().to_string();
             let path = text::escaped(&path);
             output::print(&format!("{path} is valid: {}{warnings}\n", read.document.summary()));
@@ -100,6 +145,13 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             if !rows.is_empty() {
                 let header = ["INTERFACE", "SECURITY GROUPS", "NETWORK ACL", "RULES", "SIZE", "FLOW LOG"];
                 output::print(&output::table(header, &[3, 4], &rows));
+            }
+            for (policy, _) in &interfaces {
+                let peculiarities = status::peculiarities(policy.strict_tcp, policy.exemptions);
+                if !peculiarities.is_empty() {
+                    let id = text::escaped(&policy.interface.id);
+                    output::print(&format!("{id}: {}\n", peculiarities.join(", ")));
+                }
             }
         }
     }

@@ -8,6 +8,7 @@ use std::{
 use super::{Exit, Failure, Output, output};
 use crate::{
     compile::{Compiled, compile},
+    datapath::journal::Entry,
     document::{self, Diagnostic, Diagnostics, Document, Limits},
     policy::EffectivePolicy,
     text,
@@ -19,6 +20,22 @@ pub struct LimitsArguments {
     /// Quotas that the document must keep: `none` (AWS's are warnings), `aws`, or a file with own numbers
     #[arg(long, value_name = "none|aws|FILE", default_value = "none")]
     limits: String,
+}
+
+/// What `attach` was told about an interface beside the document, kept for every later `apply`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Orders {
+    /// `--log`: its interval in seconds.
+    pub(super) log: Option<u32>,
+    /// `--strict-tcp`
+    pub(super) strict_tcp: bool,
+}
+
+impl Orders {
+    /// What an attached interface was told.
+    pub(super) const fn of(entry: &Entry) -> Self {
+        Self { log: entry.log_seconds, strict_tcp: entry.strict_tcp }
+    }
 }
 
 /// A document that was read, with what is worth knowing about it.
@@ -40,14 +57,16 @@ pub(super) fn read(path: &Path, limits: &LimitsArguments) -> Result<Read, Failur
 }
 
 impl Read {
-    /// One interface's policy, with the interval that `--log` asked for, compiled.
+    /// One interface's policy, with what `attach` was told beside it, compiled.
     pub(super) fn policy(
         &mut self,
         id: &str,
-        log: Option<u32>,
+        orders: Orders,
     ) -> Result<(EffectivePolicy, Compiled), Failure> {
+        let Orders { log, strict_tcp } = orders;
         let (mut policy, warnings) = self.document.effective(id)?;
         self.warnings.extend(warnings);
+        policy.strict_tcp |= strict_tcp;
         if let Some(log) = log {
             self.check_log(id, log)?;
         }

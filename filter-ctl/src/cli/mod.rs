@@ -9,9 +9,11 @@ pub mod debug;
 pub mod detach;
 mod documents;
 mod exit;
+pub mod explain;
 pub mod flows;
 pub mod man;
 mod output;
+mod rules;
 pub mod status;
 
 use std::process::ExitCode;
@@ -35,6 +37,7 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   filter-ctl check policy.yaml
+  filter-ctl explain policy.yaml --direction ingress --protocol icmp --icmp 8 --source 192.0.2.1
   filter-ctl attach eth0 --policy policy.yaml
   filter-ctl apply policy.yaml
   filter-ctl status
@@ -44,6 +47,7 @@ Examples:
 const LONG: &str = "\
 Examples:
   filter-ctl check policy.yaml
+  filter-ctl explain policy.yaml --direction ingress --protocol icmp --icmp 8 --source 192.0.2.1
   filter-ctl attach eth0 --policy policy.yaml
   filter-ctl apply policy.yaml
   filter-ctl status
@@ -54,7 +58,7 @@ Exit codes:
   0  done
   1  the kernel or the system failed
   2  the command line is wrong
-  3  the document has errors; nothing was changed
+  3  the document has errors, or what `check --deny` denies; nothing was changed
   4  a device, interface or attachment is missing
   5  refused because of what is there: attached already, a foreign XDP program, another command at work
   6  no permission, no bpffs, no kernel programs in this binary, or a kernel that is too old
@@ -72,6 +76,7 @@ enum Command {
     Connections(connections::Arguments),
     Flows(flows::Arguments),
     Check(check::Arguments),
+    Explain(explain::Arguments),
     Debug(debug::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
@@ -123,6 +128,7 @@ fn run(command: Command) -> Result<(), (Failure, Output)> {
         Command::Status(arguments) => with(arguments.output, |_| status::run(&arguments)),
         Command::Connections(arguments) => with(arguments.output, |_| connections::run(&arguments)),
         Command::Check(arguments) => with(arguments.output, |_| check::run(&arguments)),
+        Command::Explain(arguments) => with(arguments.output, |_| explain::run(&arguments)),
         Command::Debug(arguments) => with(OutputArguments::default(), |_| debug::run(&arguments)),
         Command::Flows(arguments) => {
             flows::run(&arguments).map_err(|error| (Failure::from(error), Output::Table))

@@ -7,7 +7,7 @@ use filter_common::{
 };
 use serde_json::{Value, json};
 
-use super::{Exit, Failure, Output, OutputArguments, output};
+use super::{Exit, Failure, Output, OutputArguments, output, rules};
 use crate::{
     datapath::{
         Places, hooks,
@@ -15,6 +15,7 @@ use crate::{
         journal::Entry,
     },
     flowlog,
+    policy::Exemptions,
     state::Side,
     text,
 };
@@ -29,6 +30,11 @@ pub struct Arguments {
     /// Only this device
     pub device: Option<String>,
 
+    /// Show each rule instead: how many packets it decided about, and when the last one came. Counted
+    /// is what flow records say, so only where a flow log covers the interface or `--log` was given
+    #[arg(long)]
+    pub rules: bool,
+
     /// Printing.
     #[command(flatten)]
     pub output: OutputArguments,
@@ -38,6 +44,7 @@ const EXAMPLES: &str = "\
 Examples:
   filter-ctl status
   filter-ctl status eth0
+  filter-ctl status --rules eth0
   filter-ctl status --output json | jq '.interfaces[].packets.rejected'";
 
 /// Runs the command.
@@ -56,6 +63,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         if reports.is_empty() {
             return Err(Failure::new(Exit::NotFound, format!("{device} is not attached")));
         }
+    }
+    if arguments.rules {
+        return rules::show(&places, &reports, arguments.output.output);
     }
     match arguments.output.output {
         Output::Json => output::print_json(&json!({
@@ -91,17 +101,26 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 pub(super) fn policy_line(entry: &Entry) -> String {
     let rules = &entry.rules;
     let groups = if rules.groups.is_empty() { "no security group".into() } else { rules.groups.join(", ") };
+    let peculiarities: String =
+        peculiarities(rules.strict_tcp, rules.exemptions).into_iter().map(|one| format!("{one}; ")).collect();
     let line = format!(
-        "generation {}; {groups} ({} ingress, {} egress rules); {} ({}, {}); from {}",
+        "generation {}; {groups} ({} ingress, {} egress rules); {} ({}, {}); {}from {}",
         entry.attachment.generation,
         rules.group_rules[0],
         rules.group_rules[1],
         rules.network_acl,
         rules.network_acl_rules[0],
         rules.network_acl_rules[1],
+        peculiarities,
         entry.document.display()
     );
     text::shown(&line).into_owned()
+}
+
+/// What is other than usual, in a word or two each.
+pub(super) fn peculiarities(strict_tcp: bool, exemptions: Exemptions) -> Vec<&'static str> {
+    let exempt = (exemptions == Exemptions::Services).then_some("exempt services");
+    strict_tcp.then_some("strict TCP").into_iter().chain(exempt).collect()
 }
 
 /// Its flow log in one line.

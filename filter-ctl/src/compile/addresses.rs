@@ -30,7 +30,7 @@ use ipnet::IpNet;
 ///
 /// Sorts by first address, the wider prefix first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Prefix {
+pub(crate) struct Prefix {
     first: u128,
     length: u8,
 }
@@ -53,7 +53,7 @@ impl From<&IpNet> for Prefix {
 }
 
 /// First address of a range, and what holds in it.
-pub(super) type Range = (u128, u32);
+pub(crate) type Range = (u128, u32);
 
 /// The ranges, from 0 on and ascending, that sorted, unlike prefixes cut the space into.
 ///
@@ -63,7 +63,7 @@ pub(super) type Range = (u128, u32);
 /// # Errors
 ///
 /// The first that `join` reports.
-pub(super) fn ranges<E>(
+pub(crate) fn ranges<E>(
     prefixes: &[(Prefix, u32)],
     outside: u32,
     mut join: impl FnMut(u32, u32) -> Result<u32, E>,

@@ -51,14 +51,11 @@ use crate::policy::{EffectivePolicy, GroupRule, NetworkAclRule, RuleService};
 /// 2.5.6), link-scope multicast of IPv6 (2.7) and of IPv4 (RFC 5771, 4).
 const SAME_LINK: [&str; 3] = ["fe80::/10", "ff02::/16", "224.0.0.0/24"];
 
-/// Link-local IPv4 addresses (RFC 3927), which carry the platform's services.
-const LINK_LOCAL: &str = "169.254.0.0/16";
-
 /// What rules say about one service and one address; see this file's essay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Effect {
     /// Bits of a [`CellPair`], except for the network ACL's. `EXEMPT` means *reserved*,
-    /// and `LINK_LOCAL` *in the link-local block*, each without the other, until [`Effect::decide`].
+    /// and `LINK_LOCAL` *the platform's*, each without the other, until [`Effect::decide`].
     bits: u16,
     /// The least rank of a matching network ACL rule, by direction.
     ranks: [u32; 2],
@@ -114,8 +111,8 @@ enum Atom {
     SameSubnet,
     /// Exempt as one of the subnet's first addresses.
     Reserved,
-    /// Exempt as link-local.
-    LinkLocal,
+    /// Exempt as the platform's.
+    Platform,
 }
 
 impl Atom {
@@ -140,7 +137,7 @@ impl Atom {
                 (spans(RuleService::All), Effect { ranks: [0; 2], ..effect })
             }
             Self::Reserved => (spans(RuleService::All), Effect::of_bits(Cell::EXEMPT, Cell::EXEMPT)),
-            Self::LinkLocal => (spans(RuleService::All), Effect::of_bits(Cell::LINK_LOCAL, Cell::LINK_LOCAL)),
+            Self::Platform => (spans(RuleService::All), Effect::of_bits(Cell::LINK_LOCAL, Cell::LINK_LOCAL)),
         };
         let mut runs = vec![(0, Effect::NOTHING)];
         for (first, last) in spans {
@@ -171,7 +168,7 @@ fn group_bits(service: RuleService, any: bool) -> u8 {
 }
 
 /// Where on the line of services a rule's are: first and last place of each stretch, ascending.
-fn spans(service: RuleService) -> Vec<(u32, u32)> {
+pub(crate) fn spans(service: RuleService) -> Vec<(u32, u32)> {
     let span = |kind: ServiceKind, first: u16, last: u16| {
         let base = (kind as u32) << 16;
         (base | u32::from(first), base | u32::from(last))
@@ -206,7 +203,7 @@ fn is_v4(prefix: &IpNet) -> bool {
 /// Whether a security group's rule has any meaning for a remote: ICMP belongs to IPv4 and ICMPv6
 /// to IPv6, and the mismatch matches nothing. A network ACL names protocols by number, whatever
 /// the family (VPC guide, `nacl-rules`; API, `CreateNetworkAclEntry`), so that a deny is never void.
-fn has_meaning(service: RuleService, remote: &IpNet) -> bool {
+pub(crate) fn has_meaning(service: RuleService, remote: &IpNet) -> bool {
     match service {
         RuleService::Icmp(..) => is_v4(remote),
         RuleService::Icmpv6(..) => !is_v4(remote),
@@ -246,7 +243,9 @@ pub(super) fn gather(policy: &EffectivePolicy) -> Effects {
     for prefix in &policy.reserved {
         gathering.add(prefix, Atom::Reserved);
     }
-    gathering.add(&LINK_LOCAL.parse().expect("a constant prefix"), Atom::LinkLocal);
+    for prefix in &policy.platform {
+        gathering.add(prefix, Atom::Platform);
+    }
     gathering.finish(rules)
 }
 

@@ -15,10 +15,12 @@ mod effects;
 mod runs;
 mod services;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{fmt, net::Ipv6Addr};
 
+pub(crate) use addresses::{Prefix, Range, ranges as cut};
+pub(crate) use effects::{has_meaning, spans};
 use filter_common::{
     abi::CONNECTIONS,
     policy::{HEADER_WORDS, PolicyHeader, TIERS, Words, flags},
@@ -177,6 +179,9 @@ fn compile_with(policy: &EffectivePolicy, limits: Limits) -> Result<Compiled, Co
     let mut block = block::lay_out(&decisions, &own, &limits)?;
     if policy.source_dest_check {
         block.header.flags |= flags::SOURCE_DEST_CHECK;
+    }
+    if policy.strict_tcp {
+        block.header.flags |= flags::STRICT_TCP;
     }
     let settings = Settings {
         timeouts: policy.timeouts,

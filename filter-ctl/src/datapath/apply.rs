@@ -11,7 +11,7 @@ use super::{
     policy::{self, Prepared},
     rules::Rules,
 };
-use crate::{compile::Compiled, policy::EffectivePolicy};
+use crate::{compile::Compiled, naming::book::Encoded, policy::EffectivePolicy};
 
 /// An attached interface and the policy that it shall have.
 #[derive(Clone, Debug)]
@@ -45,9 +45,8 @@ pub fn dry_run(places: &Places, wanted: &[Wanted], document: &Path) -> Result<Ve
     wanted
         .iter()
         .map(|wanted| {
-            let changed = differs(&host, wanted)?;
-            let after = updated(wanted, document, changed.then_some(0), wanted.entry.applied_at);
-            let mut after = after;
+            let changed = differs(&host, places, wanted, &Encoded::of(&wanted.policy))?;
+            let mut after = updated(wanted, document, changed.then_some(0), wanted.entry.applied_at);
             after.attachment.generation = wanted.entry.attachment.generation;
             Ok(Applied { before: wanted.entry.clone(), after, changed })
         })
@@ -55,8 +54,9 @@ pub fn dry_run(places: &Places, wanted: &[Wanted], document: &Path) -> Result<Ve
 }
 
 impl Session {
-    /// Gives the interfaces their new policies. All blocks are made before the first is put into
-    /// force; should the kernel then refuse one, the earlier ones are put back.
+    /// Gives the interfaces their new policies. All blocks are made, and all rules written down by
+    /// which records will be named, before the first is put into force; should the kernel then
+    /// refuse one, the earlier ones are put back.
     ///
     /// # Errors
     ///
@@ -64,8 +64,13 @@ impl Session {
     pub fn apply(&self, wanted: &[Wanted], document: &Path) -> Result<Vec<Applied>, Error> {
         let host = Host::open_in(&self.places)?;
         let mut changed = Vec::with_capacity(wanted.len());
+        let mut books = Vec::new();
         for wanted in wanted {
-            changed.push(differs(&host, wanted)?);
+            let book = Encoded::of(&wanted.policy);
+            changed.push(differs(&host, &self.places, wanted, &book)?);
+            if changed.last() == Some(&true) {
+                books.push((wanted.entry.attachment.slot, book));
+            }
         }
         let clock = host.clock()?;
         let mut generation = 0;
@@ -79,6 +84,9 @@ impl Session {
         for (wanted, _) in wanted.iter().zip(&changed).filter(|(_, changed)| **changed) {
             prepared
                 .push((wanted.entry.attachment.slot, Prepared::new(&wanted.compiled, &clock, generation)?));
+        }
+        for (slot, book) in &books {
+            self.put_book(*slot, generation, book)?;
         }
         commit_all(&host, &prepared)?;
 
@@ -115,13 +123,15 @@ fn commit_all(host: &Host, prepared: &[(u32, Prepared)]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether other rules would enforce. Where the kernel's generation is not the one that the state
-/// knows, a command was killed between the two, and what enforces is not known.
-fn differs(host: &Host, wanted: &Wanted) -> Result<bool, Error> {
+/// Whether other rules would enforce, or the same ones by other names: a generation has one text.
+/// Where the kernel's generation is not the one that the state knows, a command was killed between
+/// the two, and what enforces is not known.
+fn differs(host: &Host, places: &Places, wanted: &Wanted, book: &Encoded) -> Result<bool, Error> {
     let attachment = &wanted.entry.attachment;
+    let named = places.shelf().holds(attachment.slot, attachment.generation, book);
     let in_force = policy::in_force(host, attachment.slot)?;
     let known = in_force.is_some_and(|policy| policy.generation() == attachment.generation);
-    Ok(!known || attachment.fingerprint != wanted.compiled.fingerprint)
+    Ok(!known || !named || attachment.fingerprint != wanted.compiled.fingerprint)
 }
 
 fn updated(wanted: &Wanted, document: &Path, generation: Option<u32>, now: u64) -> Entry {

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     compile::Compiled,
+    naming::book::Encoded,
     policy::EffectivePolicy,
     state::{Attachment, Hook, Side},
 };
@@ -42,6 +43,8 @@ pub struct Order<'a> {
     pub grace: u32,
     /// The interval of `--log`.
     pub log: Option<u32>,
+    /// Whether `--strict-tcp` was given.
+    pub strict_tcp: bool,
     /// Whether the programs log what they drop.
     pub debug: bool,
 }
@@ -151,6 +154,7 @@ impl Session {
             attachment,
             phase: Phase::Attaching,
             log_seconds: order.log,
+            strict_tcp: order.strict_tcp,
             clsact_added: !device::clsact(order.device.ifindex)?.present,
             debug: order.debug,
             document: order.document.to_owned(),
@@ -160,7 +164,7 @@ impl Session {
         })
     }
 
-    /// Policy first, then the hooks, then the name that makes it valid.
+    /// Rules and policy first, then the hooks, then the name that makes it valid.
     fn fill_and_hook(
         &self,
         order: &Order<'_>,
@@ -170,6 +174,7 @@ impl Session {
     ) -> Result<Outcome, Error> {
         let slot = entry.attachment.slot;
         let clock = host.clock()?;
+        self.put_book(slot, entry.attachment.generation, &Encoded::of(order.policy))?;
         policy::Prepared::new(order.compiled, &clock, entry.attachment.generation)?.commit(host, slot)?;
         // Whatever an earlier interface of this slot has left; the sweep works where there is a policy.
         host.sweep_all(slot, sweep_flags::FORGET)?;

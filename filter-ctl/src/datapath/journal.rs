@@ -38,6 +38,9 @@ pub struct Entry {
     pub phase: Phase,
     /// Shortest flow-log interval that `--log` asked for, in seconds.
     pub log_seconds: Option<u32>,
+    /// Whether `--strict-tcp` was given; the document may say so, too.
+    #[serde(default)]
+    pub strict_tcp: bool,
     /// Whether a clsact qdisc was added for us, and goes when we go.
     pub clsact_added: bool,
     /// Whether its programs log what they drop.

@@ -25,6 +25,7 @@ pub mod policy;
 pub mod rules;
 pub mod session;
 mod sys;
+pub mod tables;
 
 pub use device::Device;
 pub use error::Error;

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use filter_common::abi::ABI_VERSION;
 
+use crate::naming::Shelf;
+
 /// Environment variable that moves the state folder.
 pub const STATE_DIR: &str = "FILTER_STATE_DIR";
 /// Environment variable that moves the folder in bpffs.
@@ -56,6 +58,12 @@ impl Places {
     #[must_use]
     pub fn lock(&self) -> PathBuf {
         self.state.join("lock")
+    }
+
+    /// The rules of each interface and generation, by which flow records are named.
+    #[must_use]
+    pub fn shelf(&self) -> Shelf {
+        Shelf::new(&self.state)
     }
 
     /// Our folder in bpffs.

@@ -30,8 +30,8 @@ const OUTER: [&str; TIERS.len()] = [maps::POLICY_SMALL, maps::POLICY_MEDIUM, map
 
 /// A policy in the kernel that no program sees yet.
 pub struct Prepared {
-    tier: usize,
-    map: OwnedFd,
+    pub(super) tier: usize,
+    pub(super) map: OwnedFd,
     generation: u32,
 }
 

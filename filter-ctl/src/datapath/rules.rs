@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     compile::Compiled,
-    policy::{EffectivePolicy, Group, NetworkAclRule, Peer},
+    policy::{EffectivePolicy, Exemptions, Group, NetworkAclRule, Peer},
 };
 
 /// Rules that are kept in words.
@@ -26,6 +26,12 @@ pub struct Rules {
     pub group_rules: [usize; 2],
     /// Rules of the network ACL: ingress, egress.
     pub network_acl_rules: [usize; 2],
+    /// `StrictTcp`, of the document or by `--strict-tcp`.
+    #[serde(default)]
+    pub strict_tcp: bool,
+    /// `Exemptions`
+    #[serde(default)]
+    pub exemptions: Exemptions,
     /// Bytes of the compiled policy's block.
     pub block_bytes: usize,
     /// Each rule in words, one remote each; `None`: there are too many.
@@ -42,6 +48,8 @@ impl Rules {
             network_acl: policy.nacl.id.clone(),
             group_rules: [sum(|group| group.ingress.len()), sum(|group| group.egress.len())],
             network_acl_rules: [policy.nacl.ingress.len(), policy.nacl.egress.len()],
+            strict_tcp: policy.strict_tcp,
+            exemptions: policy.exemptions,
             block_bytes: compiled.statistics.block_bytes,
             words: (compiled.statistics.rules <= MOST).then(|| words(policy)),
         }

@@ -15,7 +15,7 @@ use super::{
     places::Places,
     policy, sys,
 };
-use crate::state::Hook;
+use crate::{naming::book::Encoded, state::Hook};
 
 /// One command's turn to change something.
 #[derive(Debug)]
@@ -89,6 +89,20 @@ impl Session {
         Ok(host)
     }
 
+    /// Writes down the rules by which the records of a policy will be named.
+    pub(super) fn put_book(&self, slot: u32, generation: u32, book: &Encoded) -> Result<(), Error> {
+        let shelf = self.places.shelf();
+        let failed = || format!("write the rules to {}", shelf.folder().display());
+        shelf.put(slot, generation, book).map_err(|error| Error::system(failed())(error))
+    }
+
+    /// Removes the rules of a slot that is free again.
+    fn drop_books(&self, slot: u32) -> Result<(), Error> {
+        let shelf = self.places.shelf();
+        let failed = || format!("tidy up {}", shelf.folder().display());
+        shelf.keep(|other, _| other != slot).map_err(|error| Error::system(failed())(error))
+    }
+
     /// Removes everything that is shared by all devices once there is none.
     pub(super) fn clean_up_if_last(&self) -> Result<(), Error> {
         if !self.entries()?.is_empty() || !pins::folders(&self.places)?.is_empty() {
@@ -126,6 +140,7 @@ impl Session {
         for folder in &folders {
             pins::remove(folder)?;
         }
+        self.drop_books(entry.attachment.slot)?;
         entry.remove(&self.places)?;
         Ok(notes)
     }

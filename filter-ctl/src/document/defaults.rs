@@ -8,6 +8,8 @@ use ipnet::IpNet;
 
 use super::{
     diagnostic::{Diagnostic, Severity},
+    flat_rules,
+    index::given_twice,
     model::{Interface, ListKind, Model, Place, PrefixList, Spanned},
 };
 
@@ -35,7 +37,7 @@ pub(super) fn complete(model: &mut Model, found: &mut Vec<Diagnostic>) {
     for subnet in &mut model.subnets {
         infer(&subnet.place, &mut subnet.vpc_id);
     }
-    for group in &mut model.groups {
+    for group in model.groups.iter_mut().filter(|group| !group.from_rules) {
         infer(&group.place, &mut group.vpc_id);
     }
     for acl in &mut model.acls {
@@ -57,6 +59,13 @@ pub(super) fn complete(model: &mut Model, found: &mut Vec<Diagnostic>) {
         }
         infer(&interface.place, &mut interface.vpc_id);
     }
+    flat_rules::place_groups(
+        model,
+        match &vpc {
+            OnlyVpc::Is(id) => Some(id),
+            OnlyVpc::Many(_) => None,
+        },
+    );
     for flow_log in &mut model.flow_logs {
         if flow_log.resource.is_none() {
             let place = &flow_log.place;
@@ -141,19 +150,13 @@ fn merge_prefix_lists(model: &mut Model, found: &mut Vec<Diagnostic>) {
         };
         let first = &mut merged[*index];
         if kinds.contains(&kind) {
-            let message = format!("{} is given twice", list.id);
-            let field = list.place.path.clone();
-            found.push(
-                model
-                    .sources
-                    .diagnostic(Severity::Error, "duplicate-id", list.place.at, field, message)
-                    .help("an object stands in one file only"),
-            );
+            found.push(given_twice(&model.sources, &list.id, &list.place, first.place.at));
             continue;
         }
         kinds.push(kind);
         first.name = first.name.take().or(list.name);
-        first.max_entries = first.max_entries.or(list.max_entries);
+        first.owner = first.owner.take().or(list.owner);
+        first.max_entries = first.max_entries.take().or(list.max_entries);
         first.v6 = first.v6.or(list.v6);
         first.entries = match (first.entries.take(), list.entries) {
             (Some(mut entries), Some(more)) => {

@@ -158,6 +158,12 @@ pub(super) struct At {
 pub(super) struct Sources(pub(super) Vec<Arc<Source>>);
 
 impl Sources {
+    /// File and line of a place.
+    pub(super) fn place(&self, at: At) -> String {
+        let source = &self.0[at.source as usize];
+        format!("{}:{}", source.name, source.line(at.span.start as usize) + 1)
+    }
+
     pub(super) fn diagnostic(
         &self,
         severity: Severity,
@@ -182,6 +188,30 @@ pub enum Severity {
     Note,
 }
 
+/// The name of a rule, or of what it is missing in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum RuleName {
+    /// A security group's.
+    Group {
+        /// `sg-…`
+        group_id: String,
+        /// `ingress` or `egress`; `None`: the finding is about the group.
+        direction: Option<&'static str>,
+        /// `sgr-…`, see [`crate::policy::Group::rule_id`].
+        rule_id: Option<String>,
+    },
+    /// A network ACL's.
+    NetworkAcl {
+        /// `acl-…`
+        network_acl_id: String,
+        /// `ingress` or `egress`.
+        direction: &'static str,
+        /// `RuleNumber`; `None`: a rule is missing in this direction.
+        rule_number: Option<u16>,
+    },
+}
+
 /// One finding about a document.
 #[derive(Clone, Debug, Serialize)]
 pub struct Diagnostic {
@@ -203,6 +233,8 @@ pub struct Diagnostic {
     pub expected: Option<String>,
     /// What can be done.
     pub help: Option<String>,
+    /// The rule that it is about, if it is about one.
+    pub rule: Option<RuleName>,
     #[serde(skip)]
     source: Option<Arc<Source>>,
     #[serde(skip)]
@@ -234,6 +266,7 @@ impl Diagnostic {
             message: message.into(),
             expected: None,
             help: None,
+            rule: None,
             source: Some(Arc::clone(source)),
             span: Span::new(start, end),
         }
@@ -251,6 +284,7 @@ impl Diagnostic {
             message: message.into(),
             expected: None,
             help: None,
+            rule: None,
             source: None,
             span: Span::default(),
         }
@@ -263,6 +297,11 @@ impl Diagnostic {
 
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
+        self
+    }
+
+    pub(super) fn rule(mut self, rule: RuleName) -> Self {
+        self.rule = Some(rule);
         self
     }
 

@@ -8,7 +8,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    diagnostic::{Diagnostic, Severity},
+    diagnostic::{At, Diagnostic, Severity, Sources},
     model::{Acl, GroupName, Interface, Model, Place, PrefixList, SecurityGroup, Subnet, Vpc},
 };
 
@@ -59,6 +59,8 @@ impl Index {
             ..Self::default()
         };
         by_id(model, model.acls.iter().map(|acl| (&acl.id, &acl.place)), found);
+        let rules = model.flat_rules.iter().filter_map(|rule| Some((rule.id.as_ref()?, &rule.place)));
+        by_id(model, rules, found);
         by_id(model, model.flow_logs.iter().map(|log| (&log.log.id, &log.place)), found);
         index.name_groups(model, found);
         index.associate(model, found);
@@ -195,7 +197,9 @@ impl Index {
     ) -> Option<GroupOf<'d>> {
         let position = match name {
             GroupName::Id(id) => self.groups.get(id),
-            GroupName::Name(name) if name == DEFAULT => return Some(self.default_group(model, vpc_id)),
+            GroupName::Name(name) if name.eq_ignore_ascii_case(DEFAULT) => {
+                return Some(self.default_group(model, vpc_id));
+            }
             GroupName::Name(name) => self.group_names.get(&(vpc_id.to_owned(), name.to_lowercase())),
         };
         position.map(|position| GroupOf::Written(*position, &model.groups[*position]))
@@ -252,18 +256,21 @@ fn by_id<'m>(
     found: &mut Vec<Diagnostic>,
 ) -> HashMap<String, usize> {
     let mut positions = HashMap::new();
+    let mut places: HashMap<&str, &Place> = HashMap::new();
     for (position, (id, place)) in objects.enumerate() {
         if positions.contains_key(id) {
-            let message = format!("{id} is given twice");
-            found.push(
-                model
-                    .sources
-                    .diagnostic(Severity::Error, "duplicate-id", place.at, &place.path, message)
-                    .help("an object stands in one file only"),
-            );
+            found.push(given_twice(&model.sources, id, place, places[id.as_str()].at));
             continue;
         }
         positions.insert(id.clone(), position);
+        places.insert(id, place);
     }
     positions
+}
+
+/// Two objects claim the same id, and do not say the same.
+pub(super) fn given_twice(sources: &Sources, id: &str, place: &Place, first: At) -> Diagnostic {
+    let message = format!("{id} is given twice, with different contents");
+    let help = format!("the other one stands in {}; an object stands in one file only", sources.place(first));
+    sources.diagnostic(Severity::Error, "duplicate-id", place.at, &place.path, message).help(help)
 }

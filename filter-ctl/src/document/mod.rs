@@ -11,9 +11,12 @@ mod check;
 mod decode;
 mod defaults;
 mod diagnostic;
+mod exempt;
+mod flat_rules;
 mod index;
 mod json;
 mod limits;
+mod lint;
 mod model;
 mod reach;
 mod read;
@@ -28,7 +31,7 @@ mod tests;
 use std::path::Path;
 
 pub use check::{Checked, Summary};
-pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use diagnostic::{Diagnostic, Diagnostics, RuleName, Severity};
 pub use limits::{LimitNumbers, Limits};
 pub use model::{FlowLog, TrafficType};
 pub use select::SelectError;
@@ -64,7 +67,7 @@ pub struct Loaded {
 pub fn load(path: &Path, limits: &Limits) -> Result<Loaded, Diagnostics> {
     let mut found = Vec::new();
     let mut model = model::Model::default();
-    for file in read::files(path)? {
+    for file in read::files(path, &mut found)? {
         match read::source(&file) {
             Ok(source) => {
                 let parsed = read::parse(&file, &source, &mut found);
@@ -73,11 +76,14 @@ pub fn load(path: &Path, limits: &Limits) -> Result<Loaded, Diagnostics> {
             Err(error) => found.push(*error),
         }
     }
+    flat_rules::join(&mut model, &mut found);
     defaults::complete(&mut model, &mut found);
     let index = index::Index::new(&model, &mut found);
     let quotas = limits::Quotas::new(limits, model.limits);
     let rule_counts = limits::RuleCounts::new(&model, |id| index.prefix_list(&model, id));
     quotas.check_rules(&model, &rule_counts, &mut found);
+    quotas.check_lists(&model, &mut found);
+    limits.refuse(&mut found);
     let warnings = Diagnostics::split(found)?;
     Ok(Loaded { document: Document { model, index, quotas, rule_counts }, warnings })
 }

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use filter_common::track::IdleTimeouts;
+use filter_common::{Direction, track::IdleTimeouts};
 use ipnet::IpNet;
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ use super::{
     diagnostic::{At, Sources},
     limits::LimitNumbers,
 };
-use crate::policy::{NetworkAclRule, RuleService};
+use crate::policy::{Exemptions, NetworkAclRule, RuleService};
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +72,8 @@ pub(super) struct Interface {
     pub(super) primary_v6: Option<Ipv6Addr>,
     pub(super) own: Vec<Spanned<IpNet>>,
     pub(super) source_dest_check: bool,
+    /// Ours, not AWS's.
+    pub(super) strict_tcp: bool,
     pub(super) timeouts: IdleTimeouts,
     pub(super) tags: Vec<(String, String)>,
 }
@@ -100,6 +102,8 @@ pub(super) struct SecurityGroup {
     pub(super) id: String,
     pub(super) name: Spanned<String>,
     pub(super) vpc_id: Option<Spanned<String>>,
+    /// Only `SecurityGroupRules` tell of it.
+    pub(super) from_rules: bool,
     pub(super) ingress: Vec<Permission>,
     /// `None`: the field is absent, and AWS's default holds.
     pub(super) egress: Option<Vec<Permission>>,
@@ -120,6 +124,27 @@ pub(super) struct Peer {
     pub(super) index: u32,
     pub(super) kind: PeerKind,
     pub(super) description: Option<Arc<str>>,
+    /// `SecurityGroupRuleId`, if `SecurityGroupRules` tell it.
+    pub(super) rule_id: Option<Arc<str>>,
+    /// `PeeringStatus` of a group that is reached over a VPC peering which is not active (any more).
+    pub(super) lost_peering: Option<Arc<str>>,
+}
+
+impl Peer {
+    pub(super) fn new(at: At, index: usize, kind: PeerKind, description: Option<Arc<str>>) -> Self {
+        Self { at, index: index as u32, kind, description, rule_id: None, lost_peering: None }
+    }
+}
+
+/// An element of `SecurityGroupRules`.
+#[derive(Clone, Debug)]
+pub(super) struct FlatRule {
+    pub(super) place: Place,
+    pub(super) id: Option<String>,
+    pub(super) group_id: String,
+    pub(super) egress: bool,
+    /// With one peer.
+    pub(super) permission: Permission,
 }
 
 /// The four kinds of it.
@@ -134,8 +159,15 @@ pub(super) enum PeerKind {
 }
 
 impl Peer {
-    /// Its field path within the permission's list.
-    pub(super) fn path(&self, group: &SecurityGroup, list: &str, permission: u32) -> String {
+    /// Its field path.
+    pub(super) fn path(&self, group: &SecurityGroup, direction: Direction, permission: u32) -> String {
+        if group.from_rules {
+            return format!("SecurityGroupRules[{}]", self.index);
+        }
+        let list = match direction {
+            Direction::Ingress => "IpPermissions",
+            Direction::Egress => "IpPermissionsEgress",
+        };
         let kind = match &self.kind {
             PeerKind::Cidr(IpNet::V4(_)) => "IpRanges",
             PeerKind::Cidr(IpNet::V6(_)) => "Ipv6Ranges",
@@ -157,6 +189,8 @@ pub(super) struct Acl {
     pub(super) associations: Vec<Spanned<String>>,
     pub(super) ingress: Vec<NetworkAclRule>,
     pub(super) egress: Vec<NetworkAclRule>,
+    /// Places of the rules, by direction and number.
+    pub(super) places: HashMap<(bool, u16), Place>,
 }
 
 /// `ManagedPrefixLists`, `PrefixLists`, and files `pl-….json`, merged.
@@ -165,8 +199,10 @@ pub(super) struct PrefixList {
     pub(super) place: Place,
     pub(super) kind: ListKind,
     pub(super) id: String,
-    pub(super) name: Option<String>,
-    pub(super) max_entries: Option<u32>,
+    pub(super) name: Option<Spanned<String>>,
+    /// `OwnerId`: an account, or `AWS`.
+    pub(super) owner: Option<String>,
+    pub(super) max_entries: Option<Spanned<u32>>,
     /// `IPv4` or `IPv6`, as [`IpNet`]'s variants.
     pub(super) v6: Option<bool>,
     /// `None`: the document tells no entries.
@@ -228,15 +264,25 @@ pub(super) struct Model {
     pub(super) subnets: Vec<Subnet>,
     pub(super) interfaces: Vec<Interface>,
     pub(super) groups: Vec<SecurityGroup>,
+    pub(super) flat_rules: Vec<FlatRule>,
     pub(super) acls: Vec<Acl>,
     pub(super) prefix_lists: Vec<PrefixList>,
     pub(super) flow_logs: Vec<PlacedFlowLog>,
     pub(super) limits: Option<LimitNumbers>,
+    pub(super) exemptions: Option<Spanned<Exemptions>>,
     /// Objects of each kind that named no id so far: the next derived id.
     pub(super) unnamed: HashMap<&'static str, u32>,
+    /// What has been told so far, by the top-level key and the id: a hash of what it says, and
+    /// its place.
+    pub(super) told: HashMap<(&'static str, String), (u64, At)>,
 }
 
 impl Model {
+    /// What is exempt.
+    pub(super) fn exemptions(&self) -> Exemptions {
+        self.exemptions.as_ref().map(|given| given.value).unwrap_or_default()
+    }
+
     /// The id of an object that names none: its kind, and a number in AWS's 17 digits.
     pub(super) fn derived_id(&mut self, kind: &'static str) -> String {
         let number = self.unnamed.entry(kind).or_default();

@@ -1,13 +1,20 @@
 //! What an interface needs from the rest of the document, and whether it is there and fits.
 
+use filter_common::Direction;
 use ipnet::IpNet;
 
 use super::{
     Document,
     diagnostic::{At, Diagnostic, Severity},
+    exempt::{first_four, resolver},
     index::GroupOf,
     model::{Acl, Interface, PeerKind, Permission, SecurityGroup, Subnet},
 };
+use crate::policy::Exemptions;
+
+/// VPC peering guide, `vpc-peering-security-groups`; VPC guide, `security-group-rules`.
+const STALE: &str = "stale-reference";
+const STALE_HELP: &str = "the rule is stale: it matches nothing";
 
 /// The objects that decide about an interface.
 pub(super) struct Reached<'d> {
@@ -42,6 +49,7 @@ impl Document {
         let subnet = self.reach_subnet(interface, found)?;
         self.check_subnet(subnet, found);
         self.check_addresses(interface, subnet, found);
+        self.check_resolver(vpc_id, found);
         let acl = self.index.acl(&self.model, subnet);
         if let Some((acl, acl_vpc)) = acl.and_then(|acl| Some((acl, acl.vpc_id.as_ref()?)))
             && acl_vpc.value != vpc_id
@@ -75,6 +83,9 @@ impl Document {
         for group in groups.iter().flatten() {
             let GroupOf::Written(position, group) = group else { continue };
             positions.push(*position);
+            if group.from_rules {
+                continue;
+            }
             let of = group.vpc_id.as_ref().map(|id| id.value.as_str());
             if of != Some(vpc_id) {
                 let of = of.unwrap_or("no VPC");
@@ -153,7 +164,13 @@ impl Document {
             let field = interface.place.field("PrivateIpAddress");
             found.push(self.diagnostic(Severity::Warning, "no-address", interface.place.at, field, message));
         }
-        let reserved = reserved(subnet);
+        let reserved = first_four(subnet);
+        let help = match self.model.exemptions() {
+            Exemptions::Ranges => {
+                "the first four addresses of a subnet are AWS's own; traffic with them is not filtered"
+            }
+            Exemptions::Services => "the first four addresses of a subnet are AWS's own",
+        };
         for own in &interface.own {
             let field = || {
                 let host = own.value.prefix_len() == own.value.max_prefix_len();
@@ -174,45 +191,65 @@ impl Document {
             } else if reserved.iter().any(|block| block.contains(&own.value)) {
                 let message = format!("{} is reserved in {}", own.value.addr(), subnet.id);
                 found.push(
-                    self.diagnostic(Severity::Warning, "reserved-address", own.at, field(), message).help(
-                        "the first four addresses of a subnet are AWS's own; traffic with them is not filtered",
-                    ),
+                    self.diagnostic(Severity::Warning, "reserved-address", own.at, field(), message)
+                        .help(help),
                 );
             }
+        }
+    }
+
+    /// Where services are exempt, the VPC's own DNS server must be known.
+    fn check_resolver(&self, vpc_id: &str, found: &mut Vec<Diagnostic>) {
+        let Some(exemptions) = &self.model.exemptions else { return };
+        let known = || self.index.vpc(&self.model, vpc_id).and_then(resolver).is_some();
+        if exemptions.value == Exemptions::Services && !known() {
+            let message = format!("the DNS server of {vpc_id} is not exempt: its address is not known");
+            let help = format!(
+                "tell the VPC's CidrBlock, as in Vpcs: [{{ VpcId: {vpc_id}, CidrBlock: 10.0.0.0/16 }}]"
+            );
+            found.push(
+                self.diagnostic(Severity::Warning, "unknown-resolver", exemptions.at, "Exemptions", message)
+                    .help(help),
+            );
         }
     }
 
     /// Reports the references of a group's rules to groups and lists that the document lacks.
     pub(super) fn check_references(&self, group: &SecurityGroup, found: &mut Vec<Diagnostic>) {
         let egress = group.egress.as_deref().unwrap_or_default();
-        for (list, permissions) in [("IpPermissions", &*group.ingress), ("IpPermissionsEgress", egress)] {
-            self.check_permissions(group, list, permissions, found);
-        }
+        self.check_permissions(group, Direction::Ingress, &group.ingress, found);
+        self.check_permissions(group, Direction::Egress, egress, found);
     }
 
     fn check_permissions(
         &self,
         group: &SecurityGroup,
-        list: &str,
+        direction: Direction,
         permissions: &[Permission],
         found: &mut Vec<Diagnostic>,
     ) {
-        let Some(vpc_id) = &group.vpc_id else { return };
+        let vpc_id = group.vpc_id.as_ref().map_or("", |id| id.value.as_str());
         for permission in permissions {
             for peer in &permission.peers {
                 let (id, message, help) = match &peer.kind {
                     PeerKind::Cidr(_) => continue,
                     PeerKind::Group(name) => {
-                        if self.index.group(&self.model, name, &vpc_id.value).is_some() {
+                        if let Some(status) = &peer.lost_peering {
+                            let group = name.text();
+                            let message =
+                                format!("the VPC peering over which {group} was reached is {status}");
+                            (STALE, message, STALE_HELP)
+                        } else if self.index.group(&self.model, name, vpc_id).is_some() {
                             continue;
+                        } else {
+                            let message = format!("the document has no security group {}", name.text());
+                            (STALE, message, STALE_HELP)
                         }
-                        let message = format!("the document has no security group {}", name.text());
-                        ("stale-reference", message, "the rule is stale: it matches nothing")
                     }
                     PeerKind::PrefixList(id) => match self.index.prefix_list(&self.model, id) {
                         None => {
                             let message = format!("the document has no prefix list {id}");
-                            ("stale-reference", message, "the rule is stale: it matches nothing")
+                            (STALE, message, STALE_HELP)
                         }
                         Some(known) if known.entries.is_none() => {
                             let message = format!("the document does not tell the entries of {id}");
@@ -223,20 +260,12 @@ impl Document {
                         Some(_) => continue,
                     },
                 };
-                let field = peer.path(group, list, permission.index);
-                found.push(self.diagnostic(Severity::Warning, id, peer.at, field, message).help(help));
+                let field = peer.path(group, direction, permission.index);
+                let name = self.rule_name(group, direction, permission, peer);
+                found.push(
+                    self.diagnostic(Severity::Warning, id, peer.at, field, message).help(help).rule(name),
+                );
             }
         }
     }
-}
-
-/// The first four addresses of each IPv4 block of a subnet (VPC guide, `subnet-sizing`).
-pub(super) fn reserved(subnet: &Subnet) -> Vec<IpNet> {
-    let first_four = |block: &IpNet| match block {
-        IpNet::V4(block) => {
-            ipnet::Ipv4Net::new(block.network(), block.prefix_len().max(30)).ok().map(IpNet::V4)
-        }
-        IpNet::V6(_) => None,
-    };
-    subnet.blocks.iter().filter_map(|block| first_four(&block.value)).collect()
 }

@@ -18,23 +18,28 @@ use super::{
 const MAX_BYTES: u64 = 256 << 20;
 
 /// The files that a path stands for: itself, or the documents of a folder in the order of their names.
-pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, Box<Diagnostic>> {
+/// Folders in it are not looked into, which is told of those that hold documents.
+pub(super) fn files(path: &Path, found: &mut Vec<Diagnostic>) -> Result<Vec<PathBuf>, Box<Diagnostic>> {
     let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     if !metadata.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
     let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-    let mut files: Vec<PathBuf> = entries
+    let (folders, mut files): (Vec<PathBuf>, Vec<PathBuf>) = entries
         .map_err(|error| unreadable(path, &error))?
         .into_iter()
         .map(|entry| entry.path())
-        .filter(|file| {
-            // Editors keep their copies in files whose names begin with a dot.
-            let hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-            syntax(file).is_some() && !hidden && !file.is_dir()
-        })
-        .collect();
+        // Editors keep their copies in files whose names begin with a dot.
+        .filter(|file| !file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")))
+        .partition(|file| file.is_dir());
+    files.retain(|file| syntax(file).is_some());
     files.sort();
+    for folder in folders.iter().filter(|folder| holds_documents(folder)) {
+        let message = "this folder holds documents, but lies in one: they are not read";
+        let mut note = Diagnostic::file("folder-not-read", folder.display().to_string(), message);
+        note.severity = Severity::Note;
+        found.push(note);
+    }
     if files.is_empty() {
         let name = path.display().to_string();
         return Err(Diagnostic::file("no-documents", name, "this folder holds no document")
@@ -42,6 +47,10 @@ pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, Box<Diagnostic>> {
             .into());
     }
     Ok(files)
+}
+
+fn holds_documents(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|entries| entries.flatten().any(|entry| syntax(&entry.path()).is_some()))
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
@@ -80,11 +89,16 @@ pub(super) fn source(path: &Path) -> Result<Arc<Source>, Box<Diagnostic>> {
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
+        let utf16 = error.as_bytes().starts_with(b"\xff\xfe") || error.as_bytes().starts_with(b"\xfe\xff");
+        let help = if utf16 {
+            "it is UTF-16, as Windows PowerShell's `>` writes it: save it with `| Out-File -Encoding utf8`"
+        } else {
+            "save the file as UTF-8"
+        };
         let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
         let source = Source::new(name.clone(), text);
         let span = Span::new(place, place + 1);
-        Diagnostic::new(Severity::Error, "not-utf8", &source, span, "", "this is not UTF-8")
-            .help("save the file as UTF-8")
+        Diagnostic::new(Severity::Error, "not-utf8", &source, span, "", "this is not UTF-8").help(help)
     })?;
     let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
     if text.trim().is_empty() {

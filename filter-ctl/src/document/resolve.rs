@@ -1,12 +1,15 @@
 //! A reached interface into its effective policy: references become addresses, defaults contents.
 
+use filter_common::Direction;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
     Document,
+    diagnostic::RuleName,
+    exempt,
     index::{DEFAULT, GroupOf},
-    model::{PeerKind, Permission},
-    reach::{Reached, reserved},
+    model::{Peer, PeerKind, Permission, SecurityGroup},
+    reach::Reached,
 };
 use crate::policy::{
     self, EffectivePolicy, Group, GroupRule, Interface, NetworkAcl, NetworkAclRule, RuleService,
@@ -30,7 +33,9 @@ fn everywhere_v6() -> IpNet {
 impl Document {
     pub(super) fn resolve(&self, reached: &Reached<'_>) -> EffectivePolicy {
         let Reached { interface, vpc_id, subnet, groups, acl } = reached;
-        let vpc_owner = self.index.vpc(&self.model, vpc_id).and_then(|vpc| vpc.owner.as_ref());
+        let vpc = self.index.vpc(&self.model, vpc_id);
+        let vpc_owner = vpc.and_then(|vpc| vpc.owner.as_ref());
+        let exemptions = self.model.exemptions();
         let owner = interface.owner.as_ref().or(subnet.owner.as_ref()).or(vpc_owner);
         EffectivePolicy {
             interface: Interface {
@@ -43,7 +48,9 @@ impl Document {
                 own: interface.own.iter().map(|own| own.value).collect(),
             },
             subnet: subnet.blocks.iter().map(|block| block.value).collect(),
-            reserved: reserved(subnet),
+            exemptions,
+            reserved: exempt::reserved(exemptions, subnet, vpc),
+            platform: exempt::platform(exemptions),
             groups: groups.iter().map(|group| self.group(*group)).collect(),
             nacl: match acl {
                 Some(acl) => NetworkAcl {
@@ -56,11 +63,12 @@ impl Document {
             timeouts: interface.timeouts,
             allowance: None,
             source_dest_check: interface.source_dest_check,
+            strict_tcp: interface.strict_tcp,
             flow_log_interval: self.covering(interface).map(|log| log.log.interval).min(),
         }
     }
 
-    fn group(&self, group: GroupOf<'_>) -> Group {
+    pub(super) fn group(&self, group: GroupOf<'_>) -> Group {
         match group {
             GroupOf::Written(_, group) => {
                 let vpc_id = group.vpc_id.as_ref().map_or("", |id| id.value.as_str());
@@ -101,16 +109,36 @@ impl Document {
     /// The rules of one element of `IpPermissions`: one for each peer.
     fn rules(&self, permission: &Permission, vpc_id: &str) -> impl Iterator<Item = GroupRule> {
         permission.peers.iter().map(move |peer| GroupRule {
-            given_id: None,
+            given_id: peer.rule_id.clone(),
             description: peer.description.clone(),
             position: (permission.index, peer.index),
-            ..GroupRule::new(permission.service, self.peer(&peer.kind, vpc_id))
+            ..GroupRule::new(permission.service, self.peer(peer, vpc_id))
         })
     }
 
+    /// The name of a rule.
+    pub(super) fn rule_name(
+        &self,
+        group: &SecurityGroup,
+        direction: Direction,
+        permission: &Permission,
+        peer: &Peer,
+    ) -> RuleName {
+        let vpc_id = group.vpc_id.as_ref().map_or("", |id| id.value.as_str());
+        let rule = GroupRule {
+            given_id: peer.rule_id.clone(),
+            ..GroupRule::new(permission.service, self.peer(peer, vpc_id))
+        };
+        RuleName::Group {
+            group_id: group.id.clone(),
+            direction: Some(direction.name()),
+            rule_id: Some(policy::rule_id(&group.id, direction, &rule)),
+        }
+    }
+
     /// A rule's peer with its addresses; a stale one has none.
-    fn peer(&self, kind: &PeerKind, vpc_id: &str) -> policy::Peer {
-        match kind {
+    fn peer(&self, peer: &Peer, vpc_id: &str) -> policy::Peer {
+        match &peer.kind {
             PeerKind::Cidr(prefix) => policy::Peer::Cidr(*prefix),
             PeerKind::PrefixList(id) => {
                 policy::Peer::PrefixList { id: id.as_str().into(), entries: self.index.entries(id) }
@@ -122,7 +150,8 @@ impl Document {
                     Some(GroupOf::Default(_)) => DEFAULT_GROUP_ID,
                     None => name.text(),
                 };
-                let members = group.map(|group| self.index.members(group)).unwrap_or_default();
+                let live = group.filter(|_| peer.lost_peering.is_none());
+                let members = live.map(|group| self.index.members(group)).unwrap_or_default();
                 policy::Peer::Group { id: id.into(), members }
             }
         }
@@ -130,7 +159,7 @@ impl Document {
 }
 
 /// What AWS puts into the default network ACL of a VPC (VPC guide, `default-network-acl`).
-fn default_acl() -> NetworkAcl {
+pub(super) fn default_acl() -> NetworkAcl {
     let allow = |number, prefix| NetworkAclRule { number, allow: true, service: RuleService::All, prefix };
     let rules = vec![allow(100, everywhere_v4()), allow(101, everywhere_v6())];
     NetworkAcl { id: DEFAULT_ACL_ID.to_owned(), ingress: rules.clone(), egress: rules }

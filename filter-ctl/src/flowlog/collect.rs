@@ -5,13 +5,15 @@ use std::os::fd::OwnedFd;
 use filter_common::{abi::RING_BYTES, record::FlowRecord};
 
 use super::{
-    Folder, Record, Result, Source,
+    Error, Folder, Record, Result, Source,
+    hits::Hits,
     lock::Lock,
     losses::Losses,
     resolve::Resolver,
     source::{Ring, SLOTS, SweepRequest},
     spool::{Reader, Spool},
 };
+use crate::{naming::Namer, state::Attachment};
 
 /// Slots that one run of the sweeping program goes through. A connection can have two records, of
 /// 88 bytes in the ring each: a run fills a third of it at most and leaves room for the traffic.
@@ -29,6 +31,8 @@ pub struct Collector<'a> {
     source: &'a mut dyn Source,
     spool: Spool,
     resolver: Resolver,
+    namer: Namer,
+    hits: Hits,
     losses: Losses,
     notes: Vec<String>,
     /// Last, so that it is given back when all else is closed.
@@ -42,10 +46,13 @@ impl<'a> Collector<'a> {
     /// Begins to read under a lock.
     pub fn open(folder: &Folder, lock: Lock, source: &'a mut dyn Source) -> Result<Self> {
         source.begin()?;
+        let spool = Spool::open(&folder.spool(), folder.limits)?;
         Ok(Self {
             source,
-            spool: Spool::open(&folder.spool(), folder.limits)?,
+            hits: Hits::open(folder.hits(), &spool)?,
+            spool,
             resolver: Resolver::default(),
+            namer: Namer::new(folder.shelf()),
             losses: Losses::open(folder.losses())?,
             notes: Vec::new(),
             lock,
@@ -56,6 +63,12 @@ impl<'a> Collector<'a> {
     #[must_use]
     pub const fn spool(&self) -> &Spool {
         &self.spool
+    }
+
+    /// Which rules decided about how much.
+    #[must_use]
+    pub const fn hits(&self) -> &Hits {
+        &self.hits
     }
 
     /// Says that this goes on until somebody stops it; returns what becomes readable when the ring
@@ -72,6 +85,13 @@ impl<'a> Collector<'a> {
 
     /// Forgets a slot whose interface is being detached.
     pub(super) fn forget(&mut self, slot: u32) -> Result<()> {
+        let attachments = self.source.attachments()?;
+        let gone = attachments.iter().find(|known| known.slot == slot).map(|known| &known.interface.id);
+        let stays =
+            |id: &String| attachments.iter().any(|known| known.slot != slot && known.interface.id == *id);
+        if let Some(id) = gone.filter(|id| !stays(*id)) {
+            self.hits.forget(id, &self.spool)?;
+        }
         self.losses.forget(slot);
         self.losses.save()
     }
@@ -110,6 +130,9 @@ impl<'a> Collector<'a> {
     /// `slot` names the interface, or all of them; `flags` are those of
     /// [`filter_common::abi::sweep_flags`].
     pub fn sweep(&mut self, slot: Option<u32>, flags: u32, observer: Observer<'_>) -> Result<usize> {
+        // Their books are needed, and those of all generations to come.
+        let in_force = self.source.attachments()?;
+        let mut oldest = u32::MAX;
         // First what waits: it is older, and the sweep needs the room.
         let mut taken = self.take(observer)?;
         let mut stalls = 0;
@@ -117,6 +140,7 @@ impl<'a> Collector<'a> {
         while first < SLOTS {
             let count = CHUNK.min(SLOTS - first);
             let swept = self.source.sweep(SweepRequest { first, count, slot, flags })?;
+            oldest = oldest.min(swept.oldest);
             let drained = self.take(observer)?;
             taken += drained;
             let stalled = swept.deferred > 0 && swept.records == 0 && drained == 0;
@@ -132,19 +156,38 @@ impl<'a> Collector<'a> {
             }
         }
         self.tell_losses(observer)?;
+        if slot.is_none() {
+            self.drop_books(&in_force, oldest)?;
+        }
         Ok(taken)
+    }
+
+    /// Drops the books that no record to come can need, after a sweep of all slots that began with
+    /// these attachments and left records that need no generation below `oldest`.
+    fn drop_books(&self, in_force: &[Attachment], oldest: u32) -> Result<()> {
+        let needed = |slot, generation| {
+            let attached = in_force.iter().find(|known| known.slot == slot);
+            attached.is_none_or(|known| generation >= oldest.min(known.generation))
+        };
+        let shelf = self.namer.shelf();
+        shelf.keep(needed).map_err(Error::file("tidy up", shelf.folder()))
     }
 
     /// [`Collector::drain`] without the losses.
     pub(super) fn take(&mut self, observer: Observer<'_>) -> Result<usize> {
-        let Self { source, spool, resolver, .. } = self;
-        resolver.learn(source.attachments()?);
+        let Self { source, spool, resolver, namer, hits, .. } = self;
+        let attachments = source.attachments()?;
+        hits.learn(&attachments, spool)?;
+        resolver.learn(attachments);
         let clock = source.clock()?;
         let mut records = Vec::new();
         source.take(RING_RECORDS, &mut |batch| {
             records.clear();
-            records.extend(batch.iter().map(|record| resolver.resolve(record, &clock)));
-            spool.append(&records)?;
+            for record in batch {
+                let rules = namer.name(record).map_err(Error::file("read", namer.shelf().folder()))?;
+                records.push(resolver.resolve(record, rules, &clock));
+            }
+            keep(spool, hits, &records)?;
             observer(&records);
             Ok(())
         })
@@ -158,11 +201,22 @@ impl<'a> Collector<'a> {
             records.extend(self.losses.tell(attachment, self.source.lost(attachment.slot)?, now));
         }
         if !records.is_empty() {
-            self.spool.append(&records)?;
+            keep(&mut self.spool, &mut self.hits, &records)?;
             observer(&records);
         }
-        self.losses.save()
+        self.losses.save()?;
+        self.hits.save(&self.spool)
     }
+}
+
+/// Appends records to the spool and counts them.
+fn keep(spool: &mut Spool, hits: &mut Hits, records: &[Record]) -> Result<()> {
+    if let Err(error) = spool.append(records) {
+        hits.fall_behind();
+        return Err(error);
+    }
+    hits.add(records);
+    hits.save_with_segment(spool)
 }
 
 #[cfg(test)]
@@ -171,7 +225,6 @@ mod tests {
 
     use super::*;
     use crate::flowlog::{
-        Error,
         detach::hand_over,
         fake::{Fake, Place, TestResult, attachment, numbered, packets, record},
         source::Lost,

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    naming::Decisions,
     policy::Interface,
     state::{Attachment, Hook, Side},
 };
@@ -49,11 +50,12 @@ pub(crate) fn record(slot: u16) -> FlowRecord {
         reason: Reason::NewConnection as u8,
         slot,
         tcp_flags: 3,
+        initiator: Direction::Ingress as u8,
         interval: 28_333_334,
         generation: 12,
         first: seconds_ago(90),
         last: seconds_ago(39),
-        reserved: 0,
+        opened: 12,
         packets: 12,
         bytes: 2410,
     }
@@ -68,7 +70,7 @@ pub(crate) fn resolved() -> Record {
 pub(crate) fn resolve(record: &FlowRecord) -> Record {
     let mut resolver = Resolver::default();
     resolver.learn(vec![attachment(0, "eni-0a1")]);
-    resolver.resolve(record, &CLOCK)
+    resolver.resolve(record, Decisions::default(), &CLOCK)
 }
 
 /// A record about losses.

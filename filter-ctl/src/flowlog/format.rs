@@ -97,6 +97,14 @@ fields! {
     FilterReason = "filter-reason", None;
     /// The generation of the policy that judged them.
     FilterGeneration = "filter-generation", None;
+    /// The network ACL, where it was asked.
+    FilterNaclId = "filter-nacl-id", None;
+    /// The number of its rule that decided; 32767 and 32768 are `*`.
+    FilterNaclRule = "filter-nacl-rule", None;
+    /// The security group whose rule let them pass.
+    FilterSgGroup = "filter-sg-group", None;
+    /// The id of that rule.
+    FilterSgRule = "filter-sg-rule", None;
     /// Packets that no record counts (`SKIPDATA`).
     FilterLostPackets = "filter-lost-packets", None;
     /// Their bytes.
@@ -177,6 +185,8 @@ impl Field {
             Content::Idle => (None, None),
         };
         let number = |number: fn(&Flow) -> u64| Value::from(flow.map(number));
+        let acl = flow.and_then(|flow| flow.rules.acl.rule());
+        let group = flow.and_then(|flow| flow.rules.groups.rule());
         // What is local is the source of what goes out and the destination of what comes in.
         let outgoing = record.direction == Some(Direction::Egress);
         let address = |own: fn(&Flow) -> IpAddr, source: bool| {
@@ -210,6 +220,10 @@ impl Field {
             Self::FlowDirection => record.direction.map(Direction::name).into(),
             Self::FilterReason => flow.map(|flow| flow.reason.name()).into(),
             Self::FilterGeneration => number(|flow| flow.generation.into()),
+            Self::FilterNaclId => acl.map(|rule| &*rule.acl).into(),
+            Self::FilterNaclRule => acl.map(|rule| u64::from(rule.number)).into(),
+            Self::FilterSgGroup => group.map(|rule| &*rule.group).into(),
+            Self::FilterSgRule => group.map(|rule| &*rule.id).into(),
             Self::FilterLostPackets => loss.map(|loss| loss.packets).into(),
             Self::FilterLostBytes => loss.map(|loss| loss.bytes).into(),
             Self::FilterLostRecords => loss.map(|loss| loss.records).into(),
@@ -311,8 +325,9 @@ mod tests {
         Ok(())
     }
 
+    /// Conformance 30.
     #[test]
-    fn semantics_30_a_ping_let_in_and_its_reply_dropped_by_the_network_acl() -> TestResult {
+    fn row_30_a_ping_let_in_and_its_reply_dropped_by_the_network_acl() -> TestResult {
         let ping = FlowRecord {
             protocol: 1,
             local_port: 0,
@@ -331,8 +346,12 @@ mod tests {
         Ok(())
     }
 
+    /// Conformance 37: The record of an interval without traffic has `NODATA` and dashes: seven from srcaddr to bytes, and
+    /// one for the action.
+    /// Source: VPC guide `flow-logs-records-examples`.
+    /// Enforced: `filter-ctl/src/flowlog/format.rs`.
     #[test]
-    fn semantics_37_a_record_without_a_flow_has_seven_dashes_and_one_for_the_action() -> TestResult {
+    fn row_37_a_record_without_a_flow_has_seven_dashes_and_one_for_the_action() -> TestResult {
         let format = Format::default_of(Output::Text);
         let lost = "2 111122223333 eni-0a1 - - - - - - - 1700000010 1700000061 - SKIPDATA\n";
         assert_eq!(written(&format, &lost_record())?, lost);
@@ -341,8 +360,9 @@ mod tests {
         Ok(())
     }
 
+    /// Conformance 38.
     #[test]
-    fn semantics_38_text_shows_the_primary_address_and_json_the_packets_too() -> TestResult {
+    fn row_38_text_shows_the_primary_address_and_json_the_packets_too() -> TestResult {
         let to_secondary = FlowRecord { local: IpAddr::from([10, 0, 1, 99]).into(), ..record(0) };
         assert!(text(&to_secondary)?.contains(" 198.51.100.7 10.0.1.20 40022 22 "));
         let json: serde_json::Value =
@@ -361,8 +381,9 @@ mod tests {
             r#""start":1700000010,"end":1700000061,"action":"ACCEPT","log_status":"OK","vpc_id":"vpc-0b2","#,
             r#""subnet_id":"subnet-0c3","tcp_flags":3,"type":"IPv4","pkt_srcaddr":"198.51.100.7","#,
             r#""pkt_dstaddr":"10.0.1.20","flow_direction":"ingress","filter_reason":"new-connection","#,
-            r#""filter_generation":12,"filter_lost_packets":null,"filter_lost_bytes":null,"#,
-            r#""filter_lost_records":null}"#,
+            r#""filter_generation":12,"filter_nacl_id":null,"filter_nacl_rule":null,"#,
+            r#""filter_sg_group":null,"filter_sg_rule":null,"filter_lost_packets":null,"#,
+            r#""filter_lost_bytes":null,"filter_lost_records":null}"#,
             "\n"
         );
         assert_eq!(written(&Format::default_of(Output::Json), &resolved())?, line);

@@ -80,7 +80,7 @@ impl Source for HostSource<'_> {
         let SweepRequest { first, count, slot, flags } = request;
         let slot = slot.unwrap_or(u32::MAX);
         let swept = self.host().sweep(first, count, slot, flags).map_err(kernel("sweep the tables"))?;
-        Ok(Swept { records: swept.records, deferred: swept.deferred })
+        Ok(Swept { records: swept.records, deferred: swept.deferred, oldest: swept.oldest })
     }
 
     fn take(&mut self, limit: usize, keep: &mut dyn FnMut(&[FlowRecord]) -> Result<()>) -> Result<usize> {

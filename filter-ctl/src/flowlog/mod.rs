@@ -2,14 +2,15 @@
 //!
 //! The programs hand over one [`filter_common::record::FlowRecord`] per flow and interval. Here,
 //! under a [`lock`], they are taken from the ring ([`collect`]), resolved to what AWS calls a
-//! record ([`record`], [`resolve`]), kept in a bounded [`spool`], and printed by whoever wants to
-//! see some of them ([`mod@format`], [`follow`]). What the kernel could not hand over is counted there
-//! and becomes a `SKIPDATA` record here ([`losses`]).
+//! record ([`record`], [`resolve`]) with the rules that decided ([`crate::naming`]), kept in a
+//! bounded [`spool`], counted by rule ([`hits`]), and printed by whoever wants to see some of them
+//! ([`mod@format`], [`follow`]). What the kernel could not hand over is counted there and becomes a
+//! `SKIPDATA` record here ([`losses`]).
 //!
 //! ```text
-//! ring ──take──▶ resolve ──▶ spool ──▶ filter ──▶ format ──▶ stdout
-//!                              ▲
-//! COUNTERS.lost ──▶ losses ────┘
+//! ring ──take──▶ name ──▶ resolve ──▶ spool ──▶ filter ──▶ format ──▶ stdout
+//!                                       ▲ └───▶ hits
+//! COUNTERS.lost ──▶ losses ─────────────┘
 //! ```
 //!
 //! Whoever drains the ring appends *all* of it to the spool; filters apply to what is printed,
@@ -20,6 +21,7 @@ pub mod collect;
 pub mod detach;
 pub mod follow;
 pub mod format;
+pub mod hits;
 pub mod host;
 pub mod lock;
 pub mod losses;
@@ -41,7 +43,10 @@ pub use host::{HostSource, hand_over_all};
 pub use record::Record;
 pub use source::Source;
 
-use crate::datapath::{self, Places};
+use crate::{
+    datapath::{self, Places},
+    naming::Shelf,
+};
 
 /// What can go wrong between the ring and the reader.
 #[derive(Debug, thiserror::Error)]
@@ -131,6 +136,18 @@ impl Folder {
     #[must_use]
     pub fn spool(&self) -> PathBuf {
         self.state.join("spool")
+    }
+
+    /// The hit counters of the rules.
+    #[must_use]
+    pub fn hits(&self) -> PathBuf {
+        self.state.join("hits.json")
+    }
+
+    /// The rules by which records are named.
+    #[must_use]
+    pub fn shelf(&self) -> Shelf {
+        Shelf::new(&self.state)
     }
 
     /// The losses that are already in the spool as `SKIPDATA` records.

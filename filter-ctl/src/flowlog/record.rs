@@ -8,6 +8,8 @@ use filter_common::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::naming::Decisions;
+
 /// One line of a flow log to be.
 ///
 /// It holds names, not slots: it stays true when the interface is detached and its slot serves
@@ -39,7 +41,7 @@ pub struct Record {
 }
 
 /// What a record says: AWS's `log-status`, with what belongs to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Content {
     /// Packets of a flow.
     #[serde(rename = "OK")]
@@ -74,8 +76,8 @@ impl Content {
     }
 }
 
-/// One direction of one conversation in one interval with one action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One direction of one conversation in one interval, judged by one generation for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flow {
     /// The local address in the packets.
     pub local: IpAddr,
@@ -83,7 +85,7 @@ pub struct Flow {
     pub shown: IpAddr,
     /// The other end's address.
     pub remote: IpAddr,
-    /// The local port; 0 where there is none.
+    /// The local port; 0 where there is none, and for ICMP.
     pub local_port: u16,
     /// The other end's port; likewise.
     pub remote_port: u16,
@@ -95,7 +97,7 @@ pub struct Flow {
     pub bytes: u64,
     /// FIN 1, SYN 2, RST 4, SYN-ACK 18, OR-ed.
     pub tcp_flags: u16,
-    /// Why the first packet got its verdict.
+    /// Why the packets got their verdict; of a connection, the first one.
     #[serde(with = "reason")]
     pub reason: Reason,
     /// Number of the kernel's interval since the Unix epoch.
@@ -103,8 +105,11 @@ pub struct Flow {
     /// Length of that interval in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval_seconds: Option<u32>,
-    /// Generation of the policy that judged the first packet.
+    /// Generation of the policy that judged the packets.
     pub generation: u32,
+    /// The rules that decided. (Earlier versions did not tell.)
+    #[serde(default)]
+    pub rules: Decisions,
 }
 
 impl Flow {

@@ -2,10 +2,16 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use filter_common::{Direction, address::Family, record::FlowRecord, verdict::Reason};
+use filter_common::{
+    Direction,
+    address::Family,
+    record::FlowRecord,
+    service::{TCP, UDP},
+    verdict::Reason,
+};
 
 use super::record::{Content, Flow, Loss, Record};
-use crate::{clock::Clock, policy::Interface, state::Attachment};
+use crate::{clock::Clock, naming::Decisions, policy::Interface, state::Attachment};
 
 /// Which interface stood behind a slot, and when.
 ///
@@ -41,14 +47,14 @@ impl Resolver {
         known.iter().rev().find(|known| known.attached_at <= unix_seconds).or_else(|| known.first())
     }
 
-    /// Resolves a record.
+    /// Resolves a record, whose rules are named already.
     #[must_use]
-    pub fn resolve(&self, record: &FlowRecord, clock: &Clock) -> Record {
+    pub fn resolve(&self, record: &FlowRecord, rules: Decisions, clock: &Clock) -> Record {
         let (start, end) = (clock.unix_seconds(record.first), clock.unix_seconds(record.last));
         let attachment = self.at(u32::from(record.slot), end);
         let direction =
             if record.direction == Direction::Ingress as u8 { Direction::Ingress } else { Direction::Egress };
-        let flow = flow(record, attachment);
+        let flow = flow(record, rules, attachment);
         // What cannot be read still counts: as a loss.
         let loss = Loss { packets: record.packets, bytes: record.bytes, records: 1 };
         Record {
@@ -84,27 +90,31 @@ fn same(one: &Attachment, other: &Attachment) -> bool {
 }
 
 /// The flow in a record; `None` if its family or its reason are none that we know.
-fn flow(record: &FlowRecord, attachment: Option<&Attachment>) -> Option<Flow> {
+fn flow(record: &FlowRecord, rules: Decisions, attachment: Option<&Attachment>) -> Option<Flow> {
     let family = match record.family {
         4 => Family::V4,
         6 => Family::V6,
         _ => return None,
     };
     let local = record.local.to_ip(family);
+    // Of other protocols the key has other things in the ports' place.
+    let ports = matches!(record.protocol, TCP | UDP).then_some((record.local_port, record.remote_port));
+    let (local_port, remote_port) = ports.unwrap_or_default();
     Some(Flow {
         local,
         shown: attachment.map_or(local, |known| shown(local, &known.interface)),
         remote: record.remote.to_ip(family),
-        local_port: record.local_port,
-        remote_port: record.remote_port,
+        local_port,
+        remote_port,
         protocol: record.protocol,
         packets: record.packets,
         bytes: record.bytes,
-        tcp_flags: record.tcp_flags,
+        tcp_flags: record.tcp_flags.into(),
         reason: Reason::from_number(record.reason)?,
         interval: record.interval,
         interval_seconds: attachment.and_then(|known| known.interval),
         generation: record.generation,
+        rules,
     })
 }
 
@@ -130,7 +140,7 @@ mod tests {
     fn resolve(record: &FlowRecord) -> Record {
         let mut resolver = Resolver::default();
         resolver.learn(vec![attachment(3, "eni-0a1")]);
-        resolver.resolve(record, &CLOCK)
+        resolver.resolve(record, Decisions::default(), &CLOCK)
     }
 
     fn flow_of(record: &Record) -> &Flow {
@@ -140,8 +150,11 @@ mod tests {
         }
     }
 
+    /// Conformance 38: A packet to a secondary address of E: `dstaddr` is the primary one, `pkt-dstaddr` the packet's.
+    /// Source: VPC guide `flow-logs-limitations`.
+    /// Enforced: `filter-ctl/src/flowlog/resolve.rs` (`shown`, `flow`).
     #[test]
-    fn semantics_38_the_primary_address_is_shown_and_the_packets_own_is_kept() {
+    fn row_38_the_primary_address_is_shown_and_the_packets_own_is_kept() {
         let resolved = resolve(&FlowRecord { local: [10, 0, 1, 99].into_address(), ..record(3) });
         let flow = flow_of(&resolved);
         assert_eq!(flow.shown.to_string(), "10.0.1.20");
@@ -183,9 +196,20 @@ mod tests {
         let seen = CLOCK.unix_seconds(record(3).last);
         resolver.learn(vec![Attachment { attached_at: seen - 100, ..attachment(3, "eni-old") }]);
         resolver.learn(vec![Attachment { attached_at: seen + 5, ..attachment(3, "eni-new") }]);
-        assert_eq!(resolver.resolve(&record(3), &CLOCK).interface_id.as_deref(), Some("eni-old"));
+        let interface =
+            |record: &FlowRecord| resolver.resolve(record, Decisions::default(), &CLOCK).interface_id;
+        assert_eq!(interface(&record(3)).as_deref(), Some("eni-old"));
         let later = FlowRecord { last: CLOCK.stamp(), ..record(3) };
-        assert_eq!(resolver.resolve(&later, &CLOCK).interface_id.as_deref(), Some("eni-new"));
+        assert_eq!(interface(&later).as_deref(), Some("eni-new"));
+    }
+
+    #[test]
+    fn only_tcp_and_udp_have_ports() {
+        for (protocol, ports) in [(6, (22, 40022)), (17, (22, 40022)), (1, (0, 0)), (50, (0, 0))] {
+            let resolved = resolve(&FlowRecord { protocol, ..record(3) });
+            let flow = flow_of(&resolved);
+            assert_eq!((flow.local_port, flow.remote_port), ports, "protocol {protocol}");
+        }
     }
 
     trait IntoAddress {

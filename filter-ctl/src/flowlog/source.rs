@@ -84,6 +84,8 @@ pub struct Swept {
     pub records: u32,
     /// Records that found no room in the ring; their counts stayed where they were.
     pub deferred: u32,
+    /// The lowest generation that a later record of these slots can name; [`u32::MAX`]: none can.
+    pub oldest: u32,
 }
 
 /// What was lost, by direction.

@@ -32,14 +32,20 @@ impl Group {
     /// The id of one of its rules: the document's, else one that is derived from what the rule says.
     #[must_use]
     pub fn rule_id(&self, direction: Direction, rule: &GroupRule) -> String {
-        if let Some(id) = &rule.given_id {
-            return id.to_string();
-        }
-        let mut hash = Fnv(Fnv::BASIS);
-        // A write to the hash never fails.
-        let _ = write!(hash, "{}|{}|{}|{}", self.id, direction.name(), rule.service, rule.peer);
-        format!("sgr-{:017x}", hash.0 >> 60)
+        rule_id(&self.id, direction, rule)
     }
+}
+
+/// The id of a rule of the group `group_id`, see [`Group::rule_id`].
+#[must_use]
+pub fn rule_id(group_id: &str, direction: Direction, rule: &GroupRule) -> String {
+    if let Some(id) = &rule.given_id {
+        return id.to_string();
+    }
+    let mut hash = Fnv(Fnv::BASIS);
+    // A write to the hash never fails.
+    let _ = write!(hash, "{group_id}|{}|{}|{}", direction.name(), rule.service, rule.peer);
+    format!("sgr-{:017x}", hash.0 >> 60)
 }
 
 #[cfg(test)]

@@ -95,7 +95,13 @@ impl Chance {
                 udp: self.of(&[30, 31, 45, 60]),
             });
         }
-        let rare = [(Fact::OtherAcl, 4), (Fact::SourceDestCheck, 8), (Fact::FlowLog, 4)];
+        let rare = [
+            (Fact::OtherAcl, 4),
+            (Fact::SourceDestCheck, 8),
+            (Fact::StrictTcp, 6),
+            (Fact::ExemptServices, 4),
+            (Fact::FlowLog, 4),
+        ];
         facts.extend(rare.into_iter().filter(|(_, times)| self.one_in(*times)).map(|(fact, _)| fact));
         facts
     }

@@ -90,6 +90,9 @@ pub(crate) fn render(world: &World<'_>) -> Value {
     if world.holds(&Fact::FlowLog) {
         add("FlowLogs", vec![json!({ "ResourceId": interface_id(ENI), "MaxAggregationInterval": 60 })]);
     }
+    if world.holds(&Fact::ExemptServices) {
+        document["Exemptions"] = json!("services");
+    }
     document
 }
 
@@ -157,6 +160,7 @@ fn interface(world: &World<'_>, id: usize) -> Value {
     }
     if id == ENI {
         object["SourceDestCheck"] = json!(world.holds(&Fact::SourceDestCheck));
+        object["StrictTcp"] = json!(world.holds(&Fact::StrictTcp));
         if world.0.iter().any(|fact| matches!(fact, Fact::Timeouts { .. })) {
             let timeouts = world.timeouts();
             object["ConnectionTrackingConfiguration"] = json!({

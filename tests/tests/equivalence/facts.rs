@@ -29,6 +29,19 @@ pub(crate) const SUBNET: [&str; 2] = ["10.0.1.0/24", "2001:db8:0:1::/64"];
 /// The subnet of the last interface.
 pub(crate) const OTHER_SUBNET: [&str; 2] = ["10.0.2.0/24", "2001:db8:0:2::/64"];
 
+/// The platform's services: metadata, DNS, time, ECS, Windows activation.
+const SERVICES: [&str; 9] = [
+    "169.254.169.254/32",
+    "169.254.169.253/32",
+    "169.254.169.123/32",
+    "169.254.170.2/32",
+    "169.254.169.250/32",
+    "169.254.169.251/32",
+    "fd00:ec2::254/128",
+    "fd00:ec2::253/128",
+    "fd00:ec2::123/128",
+];
+
 /// One thing that a document says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fact {
@@ -54,6 +67,10 @@ pub(crate) enum Fact {
     Timeouts { tcp_established: u32, udp_stream: u32, udp: u32 },
     /// `SourceDestCheck`.
     SourceDestCheck,
+    /// `StrictTcp`.
+    StrictTcp,
+    /// `Exemptions: services`.
+    ExemptServices,
     /// A flow log of everything.
     FlowLog,
 }
@@ -139,9 +156,15 @@ impl World<'_> {
             bits |= if everywhere { Cell::ANY_ADDRESS } else { 0 };
             bits |= if everywhere && all_ports { Cell::ANY_ADDRESS_ALL_PORTS } else { Cell::NARROW };
         }
-        if block("10.0.1.0/30").contains(&remote) {
+        let (reserved, platform): (&[&str], &[&str]) = if self.holds(&Fact::ExemptServices) {
+            (&["10.0.1.1/32", "10.0.0.2/32"], &SERVICES)
+        } else {
+            (&["10.0.1.0/30"], &["169.254.0.0/16"])
+        };
+        let is_in = |blocks: &[&str]| blocks.iter().any(|text| block(text).contains(&remote));
+        if is_in(reserved) {
             bits |= Cell::EXEMPT;
-        } else if block("169.254.0.0/16").contains(&remote) {
+        } else if is_in(platform) {
             bits |= Cell::EXEMPT | Cell::LINK_LOCAL;
         }
         Cell(bits)

@@ -3,18 +3,19 @@
 use filter_common::{
     Direction::Ingress,
     verdict::Reason::{
-        self, BadIpHeader, BadTransportHeader, ExtensionHeaders, NewConnection, NotIp, SecurityGroup,
-        Truncated, VlanDepth,
+        self, BadIpHeader, BadTransportHeader, Connection, ExtensionHeaders, NetworkAcl, NewConnection,
+        NotIp, SecurityGroup, Truncated, VlanDepth,
     },
 };
 use tests::{
-    frame::{Frame, echo, protocol, syn, udp},
+    frame::{CUSTOMER_TAG, Frame, SERVICE_TAG, arp, echo, protocol, syn, syn_ack, udp},
     policy::Policy,
     program::{Metadata, Receive, Setting},
 };
 
 use crate::case::{
-    ENI, EVERYWHERE, HOST, HOST_RULE, HOST_RULE_V6, HOST_V6, Rules, STRANGER, Step, case, each, ingress, walk,
+    ENI, EVERYWHERE, HOST, HOST_RULE, HOST_RULE_V6, HOST_V6, Rules, STRANGER, Step, case, each, egress,
+    ingress, walk,
 };
 
 const WEB: &str = "10.0.1.20:80";
@@ -161,15 +162,23 @@ fn an_authentication_header_counts_its_length_in_words() {
 #[test]
 fn every_rule_holds_behind_up_to_two_vlan_tags() {
     let mut steps = Vec::new();
-    for (number, tags) in [&[][..], &[5], &[7, 5]].into_iter().enumerate() {
-        let port = 100 + number as u16;
-        steps.push(ingress(web(port).tags(tags), NewConnection));
-        steps.push(ingress(web_v6(port).tags(tags), NewConnection));
-        steps.push(ingress(syn(STRANGER, WEB).tags(tags), SecurityGroup));
-        steps.push(ingress(syn(&from(port), "10.0.1.20:81").tags(tags), SecurityGroup));
-        steps.push(ingress(web(port).tags(tags).cut(39), Truncated));
+    let (customer, service) = (CUSTOMER_TAG, SERVICE_TAG);
+    let pairs = [[customer, customer], [customer, service], [service, customer], [service, service]];
+    let mut all = vec![vec![], vec![customer], vec![service]];
+    all.extend(pairs.map(Vec::from));
+    for (tags, port) in all.iter().zip(100..) {
+        steps.push(ingress(web(port).tags_of(tags), NewConnection));
+        steps.push(ingress(web_v6(port).tags_of(tags), NewConnection));
+        steps.push(ingress(syn(STRANGER, WEB).tags_of(tags), SecurityGroup));
+        steps.push(ingress(syn(&from(port), "10.0.1.20:81").tags_of(tags), SecurityGroup));
+        steps.push(ingress(web(port).tags_of(tags).cut(39), Truncated));
     }
-    steps.push(ingress(web(1).tags(&[1, 2, 3]), VlanDepth));
+    for innermost in [customer, service] {
+        for [outer, inner] in pairs {
+            steps.push(ingress(web(1).tags_of(&[outer, inner, innermost]), VlanDepth));
+            steps.push(ingress(arp().tags_of(&[outer, inner, innermost]), VlanDepth));
+        }
+    }
     steps.push(ingress(web(1).tags(&[1, 2, 3, 4]), VlanDepth));
     steps.push(ingress(web(1).tags(&[1]).ether_type(0x88cc), NotIp));
     case(server(), &steps);
@@ -177,15 +186,15 @@ fn every_rule_holds_behind_up_to_two_vlan_tags() {
 
 #[test]
 fn what_is_not_ip_is_dropped() {
-    // 802.3 lengths, LLDP, MPLS, PPPoE, the old tag of double tagging.
-    let rows: Vec<_> = [46, 1500, 0x88cc, 0x8847, 0x8864, 0x9100, 0x0801, 0x86de]
+    // 802.3 lengths, LLDP, MPLS, PPPoE, the old tag of double tagging, RARP and ARP's neighbours.
+    let rows: Vec<_> = [46, 1500, 0x88cc, 0x8847, 0x8864, 0x9100, 0x0801, 0x86de, 0x8035, 0x0805, 0x0807]
         .into_iter()
         .map(|ether_type| ingress(web(1).ether_type(ether_type), NotIp))
         .collect();
     case(server(), &rows);
 }
 
-/// At XDP only: the kernel itself refuses to test such frames at TC.
+/// At XDP only: the kernel itself refuses to test such frames at TC (`frames` sends them there).
 #[test]
 fn a_frame_that_ends_before_its_ip_header_does_is_dropped() {
     each(&EVERYWHERE[..1], &server().rules(), |eni, _| {
@@ -236,4 +245,72 @@ fn a_gso_packet_counts_as_its_segments() {
             assert_eq!((outcome.reason, outcome.packets, outcome.bytes), (NewConnection, 3, 2620), "{count}");
         }
     });
+}
+
+#[test]
+fn zero_is_a_port_like_any_other() {
+    let at_zero = |to: &str| [syn(&from(1), to), udp(&from(1), to)];
+    let [tcp_zero, udp_zero] = at_zero("10.0.1.20:0");
+    case(server(), &[ingress(tcp_zero.clone(), SecurityGroup), ingress(udp_zero.clone(), SecurityGroup)]);
+    case(
+        Policy::new().allow_in("tcp 0-79", HOST_RULE).allow_in("udp", HOST_RULE),
+        &[ingress(tcp_zero.clone(), NewConnection), ingress(udp_zero.clone(), NewConnection)],
+    );
+    case(
+        Policy::new().allow_in("tcp 1-65535", HOST_RULE).allow_in("udp 1-65535", HOST_RULE),
+        &[ingress(tcp_zero, SecurityGroup), ingress(udp_zero, SecurityGroup)],
+    );
+    // As a source it is no key of a rule, but one of the connection.
+    case(
+        server(),
+        &[
+            ingress(syn(&from(0), WEB), NewConnection),
+            egress(syn_ack(WEB, &from(0)), Connection),
+            egress(syn_ack(WEB, &from(1)), SecurityGroup),
+        ],
+    );
+}
+
+#[test]
+fn multicast_and_broadcast_are_addresses_like_any_other() {
+    let everybody = ["255.255.255.255:53", "10.0.1.255:53", "224.0.0.251:53", "239.1.2.3:53"];
+    let mut steps = Vec::new();
+    for (to, port) in everybody.into_iter().zip(1..) {
+        // In: the rule is asked about who sends. Out: about the group that it goes to.
+        steps.push(ingress(udp(&from(port), to), NewConnection));
+        steps.push(ingress(udp(STRANGER, to), SecurityGroup));
+        steps.push(egress(udp("10.0.1.20:50000", to), SecurityGroup));
+        // An answer comes from one host, which nobody has asked.
+        steps.push(egress(udp(DNS, &from(port)), SecurityGroup));
+    }
+    steps.push(ingress(udp("[2001:db8:100::7]:1", "[ff02::fb]:53"), NewConnection));
+    steps.push(ingress(udp("[2001:db8:100::8]:1", "[ff02::fb]:53"), SecurityGroup));
+    // Not never-filtered: the listeners of IPv4 (IGMP).
+    steps.push(ingress(protocol(HOST, "224.0.0.22", 2, &[0x22; 8]), SecurityGroup));
+    case(server(), &steps);
+    // On its link no network ACL is asked; beyond it, it is.
+    let open = Policy::new().allow_out("udp 53", "224.0.0.0/4").acl_out(1, "deny", "-1", "224.0.0.0/4");
+    case(
+        open,
+        &[
+            egress(udp("10.0.1.20:50000", "224.0.0.251:53"), NewConnection),
+            egress(udp("10.0.1.20:50000", "224.0.1.1:53"), NetworkAcl),
+        ],
+    );
+}
+
+/// Options that route a packet elsewhere are walked over and not obeyed.
+#[test]
+fn a_source_route_changes_no_verdict() {
+    // Loose source route through 203.0.113.9.
+    let mut routed = web(1).options(2);
+    for (at, byte) in [131, 7, 4, 203, 0, 113, 9, 0].into_iter().enumerate() {
+        routed = routed.patch(20 + at, byte);
+    }
+    let (allowed, refused) = (web_v6(1).extension_headers(&[43]), syn("[2001:db8:100::8]:1", WEB_V6));
+    rows(&[
+        (routed, NewConnection),
+        (allowed, NewConnection),
+        (refused.extension_headers(&[43]), SecurityGroup),
+    ]);
 }

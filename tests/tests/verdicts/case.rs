@@ -1,6 +1,10 @@
 //! Cases: a policy, and what happens to a sequence of frames.
 
-use filter_common::{Direction, verdict::Reason};
+use filter_common::{
+    Direction,
+    abi::sweep_flags::OPEN_INTERVAL,
+    verdict::{Category, Reason},
+};
 use filter_ctl::policy::EffectivePolicy;
 use tests::{
     frame::Frame,
@@ -35,6 +39,8 @@ pub(crate) enum Step {
     Apply(Box<EffectivePolicy>),
     /// So many connections are tracked.
     Tracked(usize),
+    /// These packets stand in flow records since the last such step: direction, action, number.
+    Recorded(Vec<(Direction, Category, u64)>),
 }
 
 /// A frame comes to the interface.
@@ -60,6 +66,11 @@ pub(crate) fn apply(policy: impl Rules) -> Step {
 /// So many connections are tracked.
 pub(crate) fn tracked(count: usize) -> Step {
     Step::Tracked(count)
+}
+
+/// The flow log has records of so many packets by direction and action, and no others.
+pub(crate) fn recorded(packets: &[(Direction, Category, u64)]) -> Step {
+    Step::Recorded(packets.to_vec())
 }
 
 /// A document, or what one comes to.
@@ -133,6 +144,30 @@ pub(crate) fn walk(eni: &mut Eni<'_>, place: &str, steps: &[Step]) {
                 let connections = eni.connections();
                 assert_eq!(connections.len(), *count, "step {number} ({place}): {connections:#?}");
             }
+            Step::Recorded(expected) => {
+                let records = records(eni);
+                assert_eq!(records, *expected, "step {number} ({place})");
+            }
         }
     }
+}
+
+/// The packets of all records that have not been taken yet, ingress first, accepted ones first.
+pub(crate) fn records(eni: &mut Eni<'_>) -> Vec<(Direction, Category, u64)> {
+    eni.sweep(OPEN_INTERVAL);
+    let records = eni.records();
+    let mut sums = Vec::new();
+    for direction in [Direction::Ingress, Direction::Egress] {
+        for category in [Category::Accepted, Category::Rejected] {
+            let of = records.iter().filter(|one| {
+                let reason = Reason::from_number(one.reason).expect("a reason");
+                one.direction == direction as u8 && reason.category() == category
+            });
+            let packets: u64 = of.map(|one| one.packets).sum();
+            if packets > 0 {
+                sums.push((direction, category, packets));
+            }
+        }
+    }
+    sums
 }

@@ -5,9 +5,12 @@
 
 use filter_common::{
     Direction::{Egress, Ingress},
-    verdict::Reason::{
-        self, Arp, Dhcp, Exempt, MulticastListener, NeighborDiscovery, NetworkAcl, NewConnection, NoPolicy,
-        OrphanFragment, SecurityGroup, SourceDestCheck,
+    verdict::{
+        Category::{Accepted, Rejected},
+        Reason::{
+            self, Arp, Connection, Dhcp, Exempt, MulticastListener, NeighborDiscovery, NetworkAcl,
+            NewConnection, NoPolicy, OrphanFragment, SecurityGroup, SourceDestCheck,
+        },
     },
 };
 use filter_ctl::policy::EffectivePolicy;
@@ -17,7 +20,9 @@ use tests::{
     program::{Metadata, Receive, Setting, effective, programs},
 };
 
-use crate::case::{ENI, EVERYWHERE, HOST, HOST_RULE, Step, case, each, egress, ingress, tracked, walk};
+use crate::case::{
+    ENI, EVERYWHERE, HOST, HOST_RULE, Step, case, each, egress, ingress, recorded, tracked, walk,
+};
 
 /// Both layers deny everything.
 fn denied() -> EffectivePolicy {
@@ -32,6 +37,11 @@ fn on_the_workloads_side(steps: &[Step]) {
     each(&EVERYWHERE[..2], &denied(), |eni, place| walk(eni, place, steps));
 }
 
+/// Conformance 33: With groups and ACL that deny everything, E reaches and is reached by the subnet's first four
+/// addresses (router and DNS among them) and `169.254.0.0/16`, and DHCP passes; no flow log has a record of it.
+/// Source: VPC guide of 2018 `VPC_Security`; VPC guide `vpc-security-groups`, `flow-logs-limitations`.
+/// Enforced: `filter-ctl/src/compile/effects.rs` (`Reserved`, `LINK_LOCAL`, `decide`);
+/// `filter-common/src/exempt.rs` (`candidate`, `dhcp`); `filter-ebpf/src/seen.rs` (`exemption_holds`, `is_dhcp_on_the_link`).
 #[test]
 fn row_33_the_subnets_first_four_addresses_are_exempt_in_both_directions() {
     let mut steps: Vec<Step> = Vec::new();
@@ -42,6 +52,11 @@ fn row_33_the_subnets_first_four_addresses_are_exempt_in_both_directions() {
         steps.push(ingress(syn(&remote, "10.0.1.20:22"), Exempt));
     }
     steps.extend([
+        // IPv6 has no such addresses: neither the subnet's first ones nor those of AWS's services.
+        ingress(udp("[2001:db8:0:1::1]:53", "[2001:db8:0:1::20]:50000"), SecurityGroup),
+        egress(udp("[2001:db8:0:1::20]:50000", "[2001:db8:0:1::]:53"), SecurityGroup),
+        egress(udp("[2001:db8:0:1::20]:50000", "[fd00:ec2::254]:80"), SecurityGroup),
+        egress(udp("[2001:db8:0:1::20]:50000", "[::ffff:169.254.169.254]:80"), SecurityGroup),
         // In the subnet, so only the groups are asked.
         ingress(udp("10.0.1.4:53", "10.0.1.20:50000"), SecurityGroup),
         ingress(udp("10.0.1.255:53", "10.0.1.20:50000"), SecurityGroup),
@@ -67,6 +82,7 @@ fn an_exempt_source_is_believed_on_the_hosts_side_only_if_the_host_made_the_pack
     });
 }
 
+/// Conformance 33.
 #[test]
 fn row_33_link_local_addresses_are_exempt_as_destinations() {
     case(
@@ -81,6 +97,7 @@ fn row_33_link_local_addresses_are_exempt_as_destinations() {
     );
 }
 
+/// Conformance 33.
 #[test]
 fn a_link_local_source_is_exempt_on_the_workloads_side_only_towards_its_own_addresses() {
     let places = [(Setting::WORKLOAD, Receive::Xdp), (Setting::WORKLOAD, Receive::Tc)];
@@ -91,14 +108,37 @@ fn a_link_local_source_is_exempt_on_the_workloads_side_only_towards_its_own_addr
             let outcome = eni.judge(Ingress, &udp("169.254.169.254:123", to));
             assert_eq!(outcome.reason, reason, "{to}, {place}");
         }
+        for (from, reason) in [
+            ("169.254.0.0:123", Exempt),
+            ("169.254.255.255:123", Exempt),
+            ("169.253.255.255:123", NetworkAcl),
+            ("169.255.0.0:123", NetworkAcl),
+        ] {
+            let outcome = eni.judge(Ingress, &udp(from, "10.0.1.20:50000"));
+            assert_eq!(outcome.reason, reason, "{from}, {place}");
+        }
     });
 }
 
+/// Conformance 34: DNS of E to a server of its own at H is filtered like anything else, and logged.
+/// Source: VPC guide `flow-logs-limitations`.
+/// Enforced: `filter-ebpf/src/pipeline.rs` (`open`, `judge_read`).
 #[test]
 fn row_34_a_name_server_of_ones_own_is_filtered() {
     let own_server = udp("10.0.1.20:50000", "198.51.100.7:53");
-    case(Policy::new(), &[egress(own_server.clone(), SecurityGroup)]);
-    case(Policy::new().allow_out("udp 53", HOST_RULE), &[egress(own_server, NewConnection)]);
+    let answer = udp("198.51.100.7:53", "10.0.1.20:50000");
+    case(
+        Policy::new().log("ALL"),
+        &[egress(own_server.clone(), SecurityGroup), recorded(&[(Egress, Rejected, 1)])],
+    );
+    case(
+        Policy::new().allow_out("udp 53", HOST_RULE).log("ALL"),
+        &[
+            egress(own_server, NewConnection),
+            ingress(answer, Connection),
+            recorded(&[(Ingress, Accepted, 1), (Egress, Accepted, 1)]),
+        ],
+    );
 }
 
 #[test]
@@ -110,6 +150,9 @@ fn later_fragments_of_exempt_traffic_are_exempt() {
     ]);
 }
 
+/// Conformance 4.3-a: ARP is neither filtered nor logged, also behind a VLAN tag.
+/// Source: VPC guide `flow-logs-limitations`.
+/// Enforced: `filter-common/src/packet/link.rs` (`read`).
 #[test]
 fn arp_is_never_filtered() {
     case(denied(), &[ingress(arp(), Arp), egress(arp(), Arp), ingress(arp().tags(&[5]), Arp)]);
@@ -120,6 +163,9 @@ fn link_message(from: &str, to: &str, kind: (u8, u8), hop_limit: u8) -> Frame {
     icmp(from, to, kind, 0).hop_limit(hop_limit)
 }
 
+/// Conformance 4.3-b: Neighbour discovery, IPv6's ARP, is not filtered, with hop limit 255 and code 0 only.
+/// Source: VPC guide `flow-logs-limitations`; RFC `4861`.
+/// Enforced: `filter-common/src/exempt.rs` (`icmpv6`).
 #[test]
 fn neighbour_discovery_is_never_filtered_and_no_wider() {
     let (router, own) = ("fe80::1", "fe80::20");
@@ -158,6 +204,7 @@ fn multicast_listeners_are_never_filtered_and_no_wider() {
     case(denied(), &steps);
 }
 
+/// Conformance 33.
 #[test]
 fn dhcp_is_never_filtered_on_the_link_and_no_wider() {
     let broadcast = "255.255.255.255";
@@ -186,8 +233,23 @@ fn dhcp_is_never_filtered_on_the_link_and_no_wider() {
         ],
     );
     on_the_workloads_side(&[ingress(server("10.0.1.1"), Exempt)]);
+    // What is forwarded with an exempt source is not exempt, but from a server still DHCP.
+    each(&EVERYWHERE[2..], &denied(), |eni, place| {
+        let mut steps = Vec::new();
+        for remote in ["10.0.1.1", "169.254.169.254"] {
+            steps.push(ingress(server(remote), Dhcp));
+            let rules = if remote.starts_with("10.") { SecurityGroup } else { NetworkAcl };
+            steps.push(ingress(udp(&format!("{remote}:67"), "10.0.1.20:69"), rules));
+        }
+        // Fragments are read no further than the first, so they are no DHCP.
+        steps.push(ingress(udp("10.0.1.30:67", "10.0.1.20:68").fragments(1, 8).0, SecurityGroup));
+        walk(eni, place, &steps);
+    });
 }
 
+/// Conformance 4.3-c: DHCPv6 is not filtered, between ports 546 and 547 and with a link-local source only.
+/// Source: VPC guide `vpc-security-groups`, `flow-logs-limitations`; RFC `8415`.
+/// Enforced: `filter-common/src/exempt.rs` (`dhcpv6`).
 #[test]
 fn dhcpv6_is_never_filtered_from_a_link_local_source_and_no_wider() {
     let all_servers = "[ff02::1:2]:547";

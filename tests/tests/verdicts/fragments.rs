@@ -1,8 +1,8 @@
 //! Fragments: the first one decides, the later ones follow it.
 
 use filter_common::verdict::Reason::{
-    BadTransportHeader, Connection, Fragment, NetworkAcl, NewConnection, OrphanFragment, SecurityGroup,
-    TinyFragment, Truncated, Untracked,
+    BadIpHeader, BadTransportHeader, Connection, Fragment, NetworkAcl, NewConnection, OrphanFragment,
+    SecurityGroup, TinyFragment, Truncated, Untracked,
 };
 use tests::{
     frame::{Frame, echo, flags, protocol, syn, tcp, udp_with},
@@ -205,4 +205,98 @@ fn a_fragment_header_cut_off_is_no_header() {
 fn a_datagram_that_has_begun_ends_whatever_becomes_of_the_rules() {
     let (first, later) = datagram().fragments(77, 32);
     case(server(), &[ingress(first, NewConnection), apply(Policy::new()), ingress(later, Fragment)]);
+}
+
+#[test]
+fn a_later_fragment_must_not_overwrite_the_headers_over_ipv6() {
+    let segment = tcp(HOST_V6, PORT_V6, flags::SYN).data(44);
+    // Behind the fragment header: an extension header of eight bytes, then TCP.
+    let (first, _) = segment.fragments(1, 32);
+    let inner = [&[6, 0, 0, 0, 0, 0, 0, 0][..], &segment.packet()[40..][..24]].concat();
+    let behind = protocol(HOST_V6, PORT_V6, 60, &inner).fragments(2, 32).0;
+    case(
+        server(),
+        &[
+            ingress(first, NewConnection),
+            ingress(segment.later(1, 8), OrphanFragment),
+            ingress(segment.later(1, 16), OrphanFragment),
+            ingress(segment.later(1, 24), Fragment),
+            ingress(behind, Connection),
+            ingress(segment.later(2, 24), OrphanFragment),
+            ingress(segment.later(2, 32), Fragment),
+        ],
+    );
+}
+
+#[test]
+fn a_fragment_that_can_be_no_part_of_a_datagram_is_refused() {
+    let v6 = udp_with(HOST_V6, PORT_V6, 64);
+    let (first, _) = datagram().fragments(1, 32);
+    let (first_v6, _) = v6.fragments(2, 32);
+    case(
+        server(),
+        &[
+            ingress(first.clone(), NewConnection),
+            ingress(first_v6.clone(), NewConnection),
+            // Beyond 65,535 bytes: eight bytes of data, of IPv4 with the header.
+            ingress(datagram().later(1, 65_504), Fragment),
+            ingress(datagram().later(1, 65_512), BadIpHeader),
+            ingress(v6.later(2, 65_520), Fragment),
+            ingress(v6.later(2, 65_528), BadIpHeader),
+            // More to come, behind what is no multiple of eight bytes.
+            ingress(first.patch(3, 20 + 31).cut(20 + 31), BadIpHeader),
+            ingress(first_v6.patch(5, 8 + 31).cut(40 + 8 + 31), BadIpHeader),
+        ],
+    );
+}
+
+#[test]
+fn each_first_fragment_is_judged_by_itself() {
+    let other = udp_with(HOST, "10.0.1.20:22", 64);
+    case(
+        server(),
+        &[
+            ingress(datagram().fragments(77, 32).0, NewConnection),
+            // The same datagram begins once more, with another port.
+            ingress(other.fragments(77, 32).0, SecurityGroup),
+            ingress(other, SecurityGroup),
+            ingress(datagram().later(77, 32), Fragment),
+        ],
+    );
+}
+
+#[test]
+fn later_fragments_follow_in_their_own_direction_only() {
+    let (first, _) = datagram().fragments(77, 32);
+    case(
+        server(),
+        &[
+            ingress(first, NewConnection),
+            egress(datagram().later(77, 32), OrphanFragment),
+            egress(udp_with(PORT, HOST, 64).later(77, 32), OrphanFragment),
+        ],
+    );
+}
+
+/// A fragment within a fragment: whichever header the receiver obeys first, only what was judged passes.
+#[test]
+fn fragment_headers_in_a_row_let_nothing_past() {
+    let part = |id: u8, next: u8, offset: u8, more: u8| [next, 0, 0, offset | more, 0, 0, 0, id];
+    let head = &udp_with(HOST_V6, PORT_V6, 56).packet()[40..][..32].to_vec();
+    let nested = |headers: &[[u8; 8]], data: &[u8]| {
+        protocol(HOST_V6, PORT_V6, 44, &[&headers.concat()[..], data].concat())
+    };
+    case(
+        server(),
+        &[
+            // The outer one is a first fragment, the inner one a later part of an unknown datagram.
+            ingress(nested(&[part(1, 44, 0, 1), part(2, 17, 32, 0)], head), OrphanFragment),
+            // Both are first ones: only the inner datagram's later parts follow.
+            ingress(nested(&[part(3, 44, 0, 1), part(4, 17, 0, 1)], head), NewConnection),
+            ingress(nested(&[part(3, 44, 32, 0)], head), OrphanFragment),
+            ingress(nested(&[part(4, 17, 32, 0)], head), Fragment),
+            // The outer one is a later part: nothing behind it is read.
+            ingress(nested(&[part(5, 44, 32, 0), part(6, 17, 0, 0)], head), OrphanFragment),
+        ],
+    );
 }

@@ -34,6 +34,9 @@ fn asked() -> Frame {
     syn(OWN, "198.51.100.7:443")
 }
 
+/// Conformance 2.4-a: Path MTU discovery: an ICMP error about a tracked connection comes in without a rule for ICMP.
+/// Source: EC2 guide `network_mtu`.
+/// Enforced: `filter-ebpf/src/seen.rs` (`quoted_key`); `filter-ebpf/src/pipeline.rs` (`go_on`).
 #[test]
 fn an_error_about_a_tracked_connection_comes_in_from_any_router() {
     case(
@@ -134,6 +137,7 @@ fn the_interfaces_own_errors_leave() {
     );
 }
 
+/// Conformance 2.4-a.
 #[test]
 fn packet_too_big_comes_in_over_ipv6() {
     let asked = syn(OWN_V6, HOST_V6);
@@ -150,6 +154,10 @@ fn packet_too_big_comes_in_over_ipv6() {
     );
 }
 
+/// Conformance 3.6-b: Path MTU discovery needs the ACL to allow its ICMP message (3/4, and type 2 of ICMPv6), whatever
+/// the groups say.
+/// Source: VPC guide `path_mtu_discovery`.
+/// Enforced: `filter-ebpf/src/pipeline.rs` (`recall_acl`, `go_on`).
 #[test]
 fn the_network_acl_is_asked_about_errors() {
     let denied = client().acl_in(100, "deny", "icmp 3/4", ANY4);
@@ -161,8 +169,20 @@ fn the_network_acl_is_asked_about_errors() {
             ingress(error(ROUTER, ENI, (3, 1), &asked()), Related),
         ],
     );
+    let asked = syn(OWN_V6, HOST_V6);
+    case(
+        Policy::new().allow_out("tcp", HOST_RULE_V6).acl_in(100, "deny", "icmpv6 2/0", ANY6),
+        &[
+            egress(asked.clone(), NewConnection),
+            ingress(error(ROUTER_V6, ENI_V6, (2, 0), &asked), NetworkAcl),
+            ingress(error(ROUTER_V6, ENI_V6, (1, 4), &asked), Related),
+        ],
+    );
 }
 
+/// Conformance 2.4-b: An error about an untracked flow is judged by the rules for ICMP.
+/// Source: EC2 guide `network_mtu`.
+/// Enforced: `filter-ebpf/src/pipeline.rs` (`open`).
 #[test]
 fn an_error_about_an_untracked_flow_is_judged_by_rules() {
     let policy = Policy::new().allow_out("tcp", ANY4).allow_in("tcp", ANY4);
@@ -207,6 +227,10 @@ fn errors_stay_related_after_the_rules_change() {
     );
 }
 
+/// Conformance 1.3-c: A group's rule for `icmp` is IPv4's and one for `icmpv6` is IPv6's: at the other family it matches
+/// nothing.
+/// Source: EC2 API `IpPermission`.
+/// Enforced: `filter-ctl/src/compile/effects.rs` (`has_meaning`).
 #[test]
 fn an_icmpv6_rule_does_not_read_icmp_and_the_other_way_round() {
     case(

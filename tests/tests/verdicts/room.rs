@@ -4,18 +4,21 @@
 //! are dropped, never let through; half-open entries make room before anything else does.
 
 use filter_common::{
-    Direction::Ingress,
+    Direction::{Egress, Ingress},
     abi::sweep_flags,
-    verdict::Reason::{AllowanceExceeded, Connection, NewConnection, SecurityGroup, Untracked},
+    verdict::{
+        Category::{Accepted, Rejected},
+        Reason::{AllowanceExceeded, Connection, NewConnection, SecurityGroup, Stray, Untracked},
+    },
 };
 use filter_ctl::policy::EffectivePolicy;
 use tests::{
-    frame::{ack, syn, syn_ack, udp},
+    frame::{ack, echo, echo_reply, protocol, rst, syn, syn_ack, udp},
     policy::{ANY4, Policy},
-    program::{Eni, Metadata, Receive, Setting, effective},
+    program::{Eni, Metadata, Receive, Setting, effective, programs},
 };
 
-use crate::case::{EVERYWHERE, HOST_RULE, Step, case, each, egress, ingress, tracked, walk};
+use crate::case::{EVERYWHERE, HOST_RULE, Step, case, each, egress, ingress, recorded, tracked, walk};
 
 const SSH: &str = "10.0.1.20:22";
 
@@ -42,6 +45,10 @@ fn three_established() -> Vec<Step> {
     (1..=3).flat_map(establish).collect()
 }
 
+/// Conformance 24: With the table full, what would begin a tracked connection is dropped, in and out, REJECT; old
+/// connections and untracked flows go on.
+/// Source: EC2 guide `security-group-connection-tracking`.
+/// Enforced: `filter-ebpf/src/connections.rs` (`reserve`, `evict`); `filter-ebpf/src/pipeline.rs` (`open`).
 #[test]
 fn row_24_with_the_allowance_used_up_new_connections_are_refused_and_old_ones_go_on() {
     let policy =
@@ -57,8 +64,16 @@ fn row_24_with_the_allowance_used_up_new_connections_are_refused_and_old_ones_go
         ingress(syn(&host(4), web), Untracked),
         egress(syn_ack(web, &host(4)), Untracked),
         tracked(3),
+        // Three handshakes, four packets of old and untracked flows, two refusals by the room and one by
+        // the rules.
+        recorded(&[
+            (Ingress, Accepted, 8),
+            (Ingress, Rejected, 1),
+            (Egress, Accepted, 5),
+            (Egress, Rejected, 2),
+        ]),
     ]);
-    case(with_room_for(&policy, 3), &steps);
+    case(with_room_for(&policy.log("ALL"), 3), &steps);
 }
 
 #[test]
@@ -153,4 +168,39 @@ fn in_a_full_table_half_open_connections_make_room_for_each_other() {
             walk(eni, place, &[egress(ack(SSH, &host(port)), Connection)]);
         }
     });
+}
+
+/// EC2 guide, `security-group-connection-tracking`: whatever would need an entry is dropped; what
+/// needs none goes on.
+#[test]
+fn without_room_every_protocol_is_refused_and_what_needs_no_entry_passes() {
+    let policy = Policy::new().allow_in("-1", HOST_RULE).allow_in("tcp 80", ANY4).allow_out("tcp", ANY4);
+    let own = "10.0.1.20";
+    case(
+        with_room_for(&policy, 0),
+        &[
+            ingress(syn(&host(1), SSH), AllowanceExceeded),
+            ingress(ack(&host(1), SSH), AllowanceExceeded),
+            ingress(udp(&host(1), "10.0.1.20:53"), AllowanceExceeded),
+            ingress(echo("198.51.100.7", own, 1), AllowanceExceeded),
+            ingress(protocol("198.51.100.7", own, 47, &[0; 8]), AllowanceExceeded),
+            ingress(syn("203.0.113.9:1", "10.0.1.20:80"), Untracked),
+            ingress(rst(&host(1), SSH), Stray),
+            ingress(echo_reply("198.51.100.7", own, 1), Stray),
+            ingress(syn("203.0.113.9:1", SSH), SecurityGroup),
+            tracked(0),
+        ],
+    );
+}
+
+#[test]
+fn an_interface_without_room_takes_none_of_another() {
+    let policy = Policy::new().allow_in("tcp 22", HOST_RULE);
+    let mut programs = programs();
+    let full = with_room_for(&policy, 1);
+    let one = [ingress(syn(&host(1), SSH), NewConnection), ingress(syn(&host(2), SSH), NewConnection)];
+    walk(&mut programs.eni(Setting::HOST, Receive::Tc, &full), "another", &establish(1));
+    walk(&mut programs.eni(Setting::WORKLOAD, Receive::Tc, &effective(&policy)), "one", &one);
+    let other = [ingress(syn(&host(2), SSH), AllowanceExceeded), tracked(1)];
+    walk(&mut programs.again(Setting::HOST, Receive::Tc), "another", &other);
 }

@@ -7,7 +7,7 @@ use filter_common::{
     verdict::Reason::{Connection, NewConnection, SecurityGroup, Stray, Untracked},
 };
 use tests::{
-    frame::{ack, fin, flags, rst, syn, syn_ack, tcp, udp},
+    frame::{ack, echo, echo_reply, fin, flags, rst, syn, syn_ack, tcp, udp},
     policy::{ANY4, ANY6, PREFIX_LIST, Policy},
     program::{Receive, Setting},
 };
@@ -29,6 +29,10 @@ fn open_server() -> Policy {
         .allow_out("-1", ANY6)
 }
 
+/// Conformance 16: An untracked connection (tcp/22 from 0.0.0.0/0, egress all) is cut at once when its rule is
+/// revoked.
+/// Source: EC2 guide `security-group-connection-tracking`.
+/// Enforced: `filter-ebpf/src/pipeline.rs` (`open`); `filter-common/src/cell.rs` (`untracked`).
 #[test]
 fn row_16_an_untracked_flow_ends_with_its_rule() {
     let policy = Policy::new().allow_in("tcp 22", ANY4).allow_out("-1", ANY4);
@@ -40,10 +44,15 @@ fn row_16_an_untracked_flow_ends_with_its_rule() {
             ingress(ack(HOST, SSH), Untracked),
             apply(Policy::new().allow_out("-1", ANY4)),
             ingress(ack(HOST, SSH), SecurityGroup),
+            tracked(0),
         ],
     );
 }
 
+/// Conformance 17: Ingress tcp/80 from everywhere and egress all to everywhere: no entry is made, in either
+/// direction.
+/// Source: EC2 guide `security-group-connection-tracking`.
+/// Enforced: `filter-common/src/cell.rs` (`untracked`); `filter-ebpf/src/pipeline.rs` (`open`).
 #[test]
 fn row_17_no_entry_is_made_in_either_direction() {
     case(
@@ -60,6 +69,9 @@ fn row_17_no_entry_is_made_in_either_direction() {
     );
 }
 
+/// Conformance 18: As 17, but egress only tcp/443: an entry is made, and the answer passes by it.
+/// Source: EC2 guide `security-group-connection-tracking`.
+/// Enforced: `filter-common/src/cell.rs` (`untracked`); `filter-ctl/src/compile/effects.rs` (`group_bits`).
 #[test]
 fn row_18_without_the_all_ports_rule_an_entry_is_made() {
     case(
@@ -68,6 +80,10 @@ fn row_18_without_the_all_ports_rule_an_entry_is_made() {
     );
 }
 
+/// Conformance 2.1-b: A flow is judged with its mirror image: what E begins beside an open server is tracked,
+/// because no rule for everywhere lets its answers in.
+/// Source: EC2 guide `security-group-connection-tracking`.
+/// Enforced: `filter-ebpf/src/pipeline.rs` (`classify`); `filter-common/src/cell.rs` (`untracked`).
 #[test]
 fn a_connection_that_the_interface_begins_is_tracked_where_its_answers_have_no_rule() {
     case(
@@ -80,6 +96,9 @@ fn a_connection_that_the_interface_begins_is_tracked_where_its_answers_have_no_r
     );
 }
 
+/// Conformance 2.1-c: All ports are 0 to 65535 of the protocol; 1 to 65535 are not.
+/// Source: EC2 guide `security-group-connection-tracking`.
+/// Enforced: `filter-ctl/src/compile/effects.rs` (`group_bits`).
 #[test]
 fn all_ports_of_the_one_protocol_are_all_ports() {
     case(
@@ -92,6 +111,9 @@ fn all_ports_of_the_one_protocol_are_all_ports() {
     );
 }
 
+/// Conformance 2.1-d: UDP is untracked by the same rules as TCP.
+/// Source: EC2 guide `security-group-connection-tracking`.
+/// Enforced: `filter-ebpf/src/pipeline.rs` (`open`).
 #[test]
 fn udp_is_untracked_by_the_same_rules() {
     let dns = "10.0.1.20:53";
@@ -101,6 +123,10 @@ fn udp_is_untracked_by_the_same_rules() {
     );
 }
 
+/// Conformance 2.1-e: Everywhere is `0.0.0.0/0` or `::/0`, and nothing that comes to the same.
+/// Source: EC2 guide `security-group-connection-tracking`.
+/// Enforced: `filter-ctl/src/compile/effects.rs` (`group`); `filter-ctl/src/policy.rs`
+/// (`is_any_address`).
 #[test]
 fn a_prefix_list_or_two_halves_of_the_world_are_not_everywhere() {
     case(
@@ -118,6 +144,10 @@ fn where_a_narrow_and_an_any_address_rule_match_the_flow_is_untracked() {
     case(open_server().allow_in("tcp 80", HOST_RULE), &[ingress(syn(HOST, WEB), Untracked), tracked(0)]);
 }
 
+/// Conformance 1.10-b: Once the egress rule for all of IPv4 is gone, IPv4 flows are tracked from then on; IPv6 is
+/// untracked as before.
+/// Source: EC2 guide `security-group-connection-tracking`.
+/// Enforced: `filter-ebpf/src/pipeline.rs` (`open`); `filter-common/src/cell.rs` (`untracked`).
 #[test]
 fn without_the_ipv4_rule_for_everything_ipv4_is_tracked_from_then_on_and_ipv6_is_not() {
     let without = Policy::new().allow_in("tcp 80", ANY4).allow_in("tcp 80", ANY6).allow_out("-1", ANY6);
@@ -131,6 +161,51 @@ fn without_the_ipv4_rule_for_everything_ipv4_is_tracked_from_then_on_and_ipv6_is
             egress(ack(WEB, HOST), Connection),
             egress(ack(WEB_V6, HOST_V6), Untracked),
             tracked(1),
+        ],
+    );
+}
+
+/// Conformance 2.1-f: AWS's own example: of tcp/22 from one address, tcp/80 and ICMP from everywhere with egress all,
+/// port 22 and ICMP are tracked and port 80 is not.
+/// Source: EC2 guide `security-group-connection-tracking`.
+/// Enforced: `filter-common/src/cell.rs` (`untracked`); `filter-ctl/src/compile/effects.rs` (`group_bits`).
+#[test]
+fn the_pages_example_is_tracked_as_the_page_says() {
+    case(
+        open_server().allow_in("tcp 22", HOST_RULE).allow_in("icmp", ANY4),
+        &[
+            ingress(syn(HOST, WEB), Untracked),
+            ingress(syn(HOST_V6, WEB_V6), Untracked),
+            tracked(0),
+            ingress(syn(HOST, SSH), NewConnection),
+            ingress(echo("198.51.100.7", "10.0.1.20", 7), NewConnection),
+            tracked(2),
+            egress(syn_ack(SSH, HOST), Connection),
+            egress(echo_reply("10.0.1.20", "198.51.100.7", 7), Connection),
+            egress(syn_ack(WEB, HOST), Untracked),
+            tracked(2),
+        ],
+    );
+}
+
+/// Conformance 1.10-c: Narrowing a rule is to a connection what removing it is: a tracked one goes on, an untracked one
+/// whose address is left out is cut.
+/// Source: EC2 guide `security-group-connection-tracking`.
+/// Enforced: `filter-ebpf/src/pipeline.rs` (`recall`, `open`).
+#[test]
+fn a_narrowed_rule_is_a_removed_one_to_whom_it_leaves_out() {
+    let out = Policy::new().allow_out("-1", ANY4);
+    case(
+        out.clone().allow_in("tcp 22", "198.51.100.0/24").allow_in("tcp 80", ANY4),
+        &[
+            ingress(syn(HOST, SSH), NewConnection),
+            egress(syn_ack(SSH, HOST), Connection),
+            ingress(ack(HOST, SSH), Connection),
+            ingress(syn(HOST, WEB), Untracked),
+            apply(out.allow_in("tcp 22", "198.51.100.0/30").allow_in("tcp 80", "203.0.113.0/24")),
+            ingress(ack(HOST, SSH), Connection),
+            egress(ack(SSH, HOST), Connection),
+            ingress(ack(HOST, WEB), SecurityGroup),
         ],
     );
 }

@@ -92,6 +92,12 @@ fn a_large_packet_that_says_no_length_is_as_long_as_it_is() {
     let packet = read_ip(&Frame::large(&bytes, 1428, 0)).expect("BIG TCP");
     assert_eq!(packet.length, 70_060);
     assert_eq!(ip(&bytes), Err(Reason::Truncated), "an ordinary packet has only its header then");
+    // A length is a length, of a large packet too: what the receiver cuts off is never read.
+    for (said, reason) in [(19, Reason::BadIpHeader), (20, Reason::Truncated)] {
+        let mut bytes = v4(TCP, &tcp(0x10, &[0; 3000]));
+        bytes[2..4].copy_from_slice(&u16::to_be_bytes(said));
+        assert_eq!(read_ip(&Frame::large(&bytes, 1448, 0)), Err(reason), "{said}");
+    }
 }
 
 #[test]
@@ -108,8 +114,35 @@ fn fragments_of_ipv4_are_told_apart() {
         assert_eq!((later.protocol, later.source_port, later.destination_port), (UDP, 0, 0));
         assert_eq!((later.header_length, later.transport_length, later.tcp_flags), (20, 0, 0));
     }
-    let last = ip(&v4_fragment(TCP, 7, 0x1fff, &[0])).expect("it is valid");
-    assert_eq!(last.fragment_offset, 65528);
+    let last = ip(&v4_fragment(TCP, 7, 0x1ffd, &[0; 3])).expect("65,535 bytes are the most");
+    assert_eq!(last.fragment_offset, 65512);
+}
+
+#[test]
+fn a_fragment_that_can_be_no_part_of_a_datagram_is_refused() {
+    // Beyond 65,535 bytes: of IPv4 the header counts, of IPv6 what stands before each fragment does.
+    for (field, length) in [(0x1ffd, 4), (0x1ffe, 1), (0x1fff, 0)] {
+        assert_eq!(ip(&v4_fragment(UDP, 7, field, &vec![0; length])), Err(Reason::BadIpHeader), "{field:x}");
+    }
+    let v6_part = |offset, more, length: usize| {
+        let part = concat(&[&fragment_header(UDP, offset, more, 7), &vec![0; length]]);
+        (ip(&v6(FRAGMENT, &part)), ip(&v6(60, &concat(&[&[FRAGMENT, 0, 1, 4, 0, 0, 0, 0], &part]))))
+    };
+    let (alone, behind_options) = v6_part(65_528, false, 7);
+    assert!(alone.is_ok(), "65,535 bytes of payload");
+    assert_eq!(behind_options, Err(Reason::BadIpHeader));
+    assert_eq!(v6_part(65_528, false, 8).0, Err(Reason::BadIpHeader));
+    // Only the last one may end off a multiple of eight.
+    for length in [15, 17, 23] {
+        for field in [0x2000, 0x2003] {
+            assert_eq!(ip(&v4_fragment(UDP, 7, field, &vec![0; length])), Err(Reason::BadIpHeader));
+        }
+        assert!(ip(&v4_fragment(UDP, 7, 3, &vec![0; length])).is_ok());
+        for offset in [0, 24] {
+            assert_eq!(v6_part(offset, true, length).0, Err(Reason::BadIpHeader), "{offset} {length}");
+        }
+        assert!(v6_part(24, false, length).0.is_ok());
+    }
 }
 
 #[test]
@@ -121,10 +154,11 @@ fn a_first_fragment_must_hold_its_transport_header() {
             // Padding does not help.
             assert_eq!(ip(&concat(&[&tiny, &header[length..]])), Err(Reason::TinyFragment));
         }
-        assert!(ip(&v4_fragment(protocol, 1, 0x2000, &header)).is_ok());
+        let whole = concat(&[&header, &[0; 4]]);
+        assert!(ip(&v4_fragment(protocol, 1, 0x2000, &whole[..header.len().next_multiple_of(8)])).is_ok());
     }
     let mut options = tcp(2, &[1; 4]);
-    options[12] = 0x70;
+    options[12] = 0x80;
     assert_eq!(
         ip(&v4_fragment(TCP, 1, 0x2000, &options)),
         Err(Reason::TinyFragment),
@@ -164,7 +198,7 @@ fn fragments_of_ipv6_are_told_apart() {
 #[test]
 fn a_first_fragments_extension_headers_are_protected_like_its_transport_header() {
     let [fragment, options] = [fragment_header(DESTINATION_OPTIONS, 0, true, 5), [TCP, 0, 1, 4, 0, 0, 0, 0]];
-    let behind = ip(&v6(FRAGMENT, &concat(&[&fragment, &options, &tcp(2, &[])]))).expect("it is valid");
+    let behind = ip(&v6(FRAGMENT, &concat(&[&fragment, &options, &tcp(2, &[0; 4])]))).expect("it is valid");
     assert_eq!((behind.fragment, behind.destination_port), (Fragment::First, 443));
     assert_eq!(
         (behind.transport_length, behind.protected_length()),
@@ -173,7 +207,7 @@ fn a_first_fragments_extension_headers_are_protected_like_its_transport_header()
     );
     let [options, fragment] = [[FRAGMENT, 0, 1, 4, 0, 0, 0, 0], fragment_header(TCP, 0, true, 5)];
     let before =
-        ip(&v6(DESTINATION_OPTIONS, &concat(&[&options, &fragment, &tcp(2, &[])]))).expect("it is valid");
+        ip(&v6(DESTINATION_OPTIONS, &concat(&[&options, &fragment, &tcp(2, &[0; 4])]))).expect("it is valid");
     assert_eq!(before.protected_length(), 20, "these are in every fragment");
     assert_eq!((before.header_length, behind.header_length), (76, 76));
     let [fragment, options] = [fragment_header(DESTINATION_OPTIONS, 0, true, 5), [47, 0, 1, 4, 0, 0, 0, 0]];
@@ -259,7 +293,7 @@ fn eight_extension_headers_are_walked_over_and_nine_refused() {
 #[test]
 fn a_fragment_header_counts_as_an_extension_header() {
     for (offset, more) in [(0, false), (0, true), (1448, false), (1448, true)] {
-        let behind = concat(&[&fragment_header(TCP, offset, more, 5), &tcp(2, &[])]);
+        let behind = concat(&[&fragment_header(TCP, offset, more, 5), &tcp(2, &[0; 4])]);
         assert!(ip(&chain(7, FRAGMENT, &behind)).is_ok(), "offset {offset}");
         assert_eq!(ip(&chain(8, FRAGMENT, &behind)), Err(Reason::ExtensionHeaders), "offset {offset}");
     }

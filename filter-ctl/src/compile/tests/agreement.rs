@@ -106,11 +106,11 @@ fn acl_rules() -> impl Strategy<Value = Vec<NetworkAclRule>> {
     })
 }
 
-fn some_policy() -> impl Strategy<Value = EffectivePolicy> {
+pub(crate) fn some_policy() -> impl Strategy<Value = EffectivePolicy> {
     let blocks = || vec(prefix(), 0..3);
-    (vec(some_group(), 0..3), acl_rules(), acl_rules(), blocks(), blocks(), blocks()).prop_map(
-        |(groups, ingress, egress, subnet, reserved, own)| {
-            let mut policy = EffectivePolicy { groups, subnet, reserved, ..empty() };
+    (vec(some_group(), 0..3), acl_rules(), acl_rules(), blocks(), [blocks(), blocks()], blocks()).prop_map(
+        |(groups, ingress, egress, subnet, [reserved, platform], own)| {
+            let mut policy = EffectivePolicy { groups, subnet, reserved, platform, ..empty() };
             policy.nacl.ingress = ingress;
             policy.nacl.egress = egress;
             policy.interface.own = own;
@@ -120,14 +120,16 @@ fn some_policy() -> impl Strategy<Value = EffectivePolicy> {
 }
 
 /// Every address at an edge of a prefix that the policy names or implies.
-fn addresses_to_ask(policy: &EffectivePolicy) -> Vec<IpAddr> {
+pub(crate) fn addresses_to_ask(policy: &EffectivePolicy) -> Vec<IpAddr> {
     let rules = policy.groups.iter().flat_map(|group| group.ingress.iter().chain(&group.egress));
     let acl = policy.nacl.ingress.iter().chain(&policy.nacl.egress);
-    let implied = ["0.0.0.0/0", "::/0", "169.254.0.0/16", "224.0.0.0/24", "fe80::/10", "ff02::/16"].map(net);
+    let implied = ["0.0.0.0/0", "::/0", "224.0.0.0/24", "fe80::/10", "ff02::/16"].map(net);
     let mut addresses: Vec<_> = rules
         .flat_map(|rule| rule.peer.prefixes())
         .chain(acl.map(|rule| &rule.prefix))
-        .chain(policy.subnet.iter().chain(&policy.reserved).chain(&policy.interface.own))
+        .chain(
+            policy.subnet.iter().chain(&policy.reserved).chain(&policy.platform).chain(&policy.interface.own),
+        )
         .chain(&implied)
         .flat_map(edges)
         .collect();
@@ -137,7 +139,7 @@ fn addresses_to_ask(policy: &EffectivePolicy) -> Vec<IpAddr> {
 }
 
 /// Every service at an edge of a rule's services.
-fn services_to_ask(policy: &EffectivePolicy) -> Vec<Service> {
+pub(crate) fn services_to_ask(policy: &EffectivePolicy) -> Vec<Service> {
     let rules = policy.groups.iter().flat_map(|group| group.ingress.iter().chain(&group.egress));
     let acl = policy.nacl.ingress.iter().chain(&policy.nacl.egress);
     let mut services: Vec<_> =

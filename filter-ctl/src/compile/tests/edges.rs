@@ -32,8 +32,9 @@ fn port_ranges_hold_to_both_ends() {
     assert!(!checked.groups_allow("192.0.3.0", tcp(7000)));
 }
 
+/// Conformance 7.
 #[test]
-fn semantics_8_7_icmp_rules_ask_for_type_and_code() {
+fn row_7_icmp_rules_ask_for_type_and_code() {
     let icmp = |icmp_type, code| rules(RuleService::Icmp(icmp_type, code), ["192.0.2.0/24", "2001:db8::/32"]);
     let policy = EffectivePolicy {
         groups: vec![group([icmp(Some(8), None), icmp(Some(3), Some(4))].concat(), vec![])],
@@ -48,8 +49,9 @@ fn semantics_8_7_icmp_rules_ask_for_type_and_code() {
     assert!(!allowed("2001:db8::1", 8, 0));
 }
 
+/// Conformance 10.
 #[test]
-fn semantics_8_10_all_protocols_from_everywhere_is_of_one_family() {
+fn row_10_all_protocols_from_everywhere_is_of_one_family() {
     let policy =
         EffectivePolicy { groups: vec![group(vec![rule(RuleService::All, "0.0.0.0/0")], vec![])], ..empty() };
     let checked = Checked::new(&policy);
@@ -59,8 +61,9 @@ fn semantics_8_10_all_protocols_from_everywhere_is_of_one_family() {
     }
 }
 
+/// Conformance 25.
 #[test]
-fn semantics_8_25_the_lowest_number_wins() {
+fn row_25_the_lowest_number_wins() {
     let mut policy = empty();
     policy.nacl.ingress = vec![
         acl_rule(100, false, RuleService::Tcp(22, 22), "192.0.2.7/32"),
@@ -74,8 +77,9 @@ fn semantics_8_25_the_lowest_number_wins() {
     assert!(!checked.acl_allows("2001:db8::1", tcp(22)));
 }
 
+/// Conformance 28.
 #[test]
-fn semantics_8_28_the_network_acl_is_not_asked_within_the_subnet() {
+fn row_28_the_network_acl_is_not_asked_within_the_subnet() {
     let mut policy = empty();
     policy.subnet = vec![net("10.0.1.0/24"), net("2001:db8:0:1::/64")];
     policy.nacl.ingress = vec![acl_rule(1, false, RuleService::All, "0.0.0.0/0")];
@@ -215,14 +219,16 @@ fn the_fingerprint_is_of_what_is_enforced() {
     alike.groups[0].ingress = rules(RuleService::Tcp(80, 90), ["10.128.0.0/9", "10.0.0.0/9"]);
     assert_eq!(fingerprint(&alike), before);
 
-    let changes: [fn(&mut EffectivePolicy); 7] = [
+    let changes: [fn(&mut EffectivePolicy); 9] = [
         |policy| policy.groups[0].ingress.truncate(1),
         |policy| policy.timeouts.udp = 31,
         |policy| policy.allowance = Some(0),
         |policy| policy.flow_log_interval = Some(60),
         |policy| policy.source_dest_check = true,
+        |policy| policy.strict_tcp = true,
         |policy| policy.interface.own.push(net("10.0.0.9/32")),
         |policy| policy.reserved.push(net("10.0.0.0/30")),
+        |policy| policy.platform.push(net("fd00:ec2::254/128")),
     ];
     for (index, change) in changes.into_iter().enumerate() {
         let mut changed = policy.clone();

@@ -1,6 +1,6 @@
 //! The compiler against the reference.
 
-mod agreement;
+pub(crate) mod agreement;
 mod edges;
 mod large;
 
@@ -19,7 +19,10 @@ use ipnet::IpNet;
 use super::compile;
 use crate::{
     clock::Clock,
-    policy::{EffectivePolicy, Group, GroupRule, Interface, NetworkAcl, NetworkAclRule, Peer, RuleService},
+    policy::{
+        EffectivePolicy, Exemptions, Group, GroupRule, Interface, NetworkAcl, NetworkAclRule, Peer,
+        RuleService,
+    },
     reference::Reference,
 };
 
@@ -31,7 +34,7 @@ const KINDS: [ServiceKind; 5] =
 const DIRECTIONS: [Direction; 2] = [Direction::Ingress, Direction::Egress];
 
 /// A policy that has nothing: no group, an empty network ACL.
-fn empty() -> EffectivePolicy {
+pub(crate) fn empty() -> EffectivePolicy {
     EffectivePolicy {
         interface: Interface {
             id: "eni-1".into(),
@@ -43,12 +46,15 @@ fn empty() -> EffectivePolicy {
             own: Vec::new(),
         },
         subnet: Vec::new(),
+        exemptions: Exemptions::Ranges,
         reserved: Vec::new(),
+        platform: vec![net("169.254.0.0/16")],
         groups: Vec::new(),
         nacl: NetworkAcl { id: "acl-1".into(), ingress: Vec::new(), egress: Vec::new() },
         timeouts: IdleTimeouts::default(),
         allowance: None,
         source_dest_check: false,
+        strict_tcp: false,
         flow_log_interval: None,
     }
 }

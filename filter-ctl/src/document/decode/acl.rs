@@ -13,7 +13,8 @@ use crate::{
     policy::{NetworkAclRule, RuleService},
 };
 
-const FIELDS: &[&str] = &["NetworkAclId", "VpcId", "OwnerId", "IsDefault", "Entries", "Associations", "Tags"];
+pub(super) const FIELDS: &[&str] =
+    &["NetworkAclId", "VpcId", "OwnerId", "IsDefault", "Entries", "Associations", "Tags"];
 
 /// The last number that a rule may have; 32767 and 32768 are the catch-all denies `*` of
 /// IPv4 and IPv6 (VPC guide, `nacl-rules`).
@@ -32,9 +33,11 @@ impl Decoder<'_> {
         let id = self.own_id(object, "NetworkAclId", "acl");
         let vpc_id = self.id(object, "VpcId", "vpc");
         self.owner(object);
+        self.tags(object, "Tags");
         let default = self.boolean(object, "IsDefault").unwrap_or(false);
         let mut rules: [Vec<NetworkAclRule>; 2] = [Vec::new(), Vec::new()];
         let mut numbers: HashMap<(bool, u16), usize> = HashMap::new();
+        let mut places = HashMap::new();
         self.objects(object, "Entries", |decoder, object, index| {
             let Some(Entry::Rule { egress, rule }) = decoder.entry(object) else { return };
             if let Some(earlier) = numbers.insert((egress, rule.number), index) {
@@ -44,13 +47,14 @@ impl Decoder<'_> {
                 decoder.error("duplicate-rule-number", span, "RuleNumber", message).help =
                     Some("numbers are unique for each direction; IPv4 and IPv6 rules share them".to_owned());
             }
+            places.entry((egress, rule.number)).or_insert_with(|| decoder.place(object));
             rules[usize::from(egress)].push(rule);
         });
         let associations = self.associations(object, &id);
         let [mut ingress, mut egress] = rules;
         ingress.sort_by_key(|rule| rule.number);
         egress.sort_by_key(|rule| rule.number);
-        self.model.acls.push(Acl { place, id, vpc_id, default, associations, ingress, egress });
+        self.model.acls.push(Acl { place, id, vpc_id, default, associations, ingress, egress, places });
     }
 
     fn associations(&mut self, object: &Object<'_>, id: &str) -> Vec<Spanned<String>> {

@@ -9,20 +9,20 @@ use crate::document::{
 /// `MaxAggregationInterval` when it is absent (API reference, `CreateFlowLogs`).
 const DEFAULT_INTERVAL: u32 = 600;
 
+pub(super) const FIELDS: &[&str] = &[
+    "FlowLogId",
+    "ResourceId",
+    "TrafficType",
+    "LogFormat",
+    "MaxAggregationInterval",
+    "FlowLogStatus",
+    "Tags",
+];
+
 impl Decoder<'_> {
     pub(super) fn flow_log(&mut self, object: &Object<'_>) {
-        self.misspelt(
-            object,
-            Severity::Error,
-            &[
-                "FlowLogId",
-                "ResourceId",
-                "TrafficType",
-                "LogFormat",
-                "MaxAggregationInterval",
-                "FlowLogStatus",
-            ],
-        );
+        self.misspelt(object, Severity::Error, FIELDS);
+        self.tags(object, "Tags");
         let place = self.place(object);
         let id = self.own_id(object, "FlowLogId", "fl");
         let resource =

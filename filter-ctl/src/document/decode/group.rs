@@ -11,7 +11,7 @@ use crate::{
     policy::RuleService,
 };
 
-const FIELDS: &[&str] = &[
+pub(super) const FIELDS: &[&str] = &[
     "GroupId",
     "GroupName",
     "VpcId",
@@ -39,9 +39,12 @@ impl Decoder<'_> {
         let name = self.group_name(object).unwrap_or_else(|| Spanned { value: id.clone(), at: place.at });
         let vpc_id = self.id(object, "VpcId", "vpc");
         self.owner(object);
+        self.description(object);
+        self.tags(object, "Tags");
         let ingress = self.permissions(object, "IpPermissions").unwrap_or_default();
         let egress = self.permissions(object, "IpPermissionsEgress");
-        self.model.groups.push(SecurityGroup { place, id, name, vpc_id, ingress, egress });
+        let group = SecurityGroup { place, id, name, vpc_id, from_rules: false, ingress, egress };
+        self.model.groups.push(group);
     }
 
     fn group_name(&mut self, object: &Object<'_>) -> Option<Spanned<String>> {
@@ -102,9 +105,8 @@ impl Decoder<'_> {
 
     fn peers(&mut self, object: &Object<'_>) -> Vec<Peer> {
         let mut peers = Vec::new();
-        let mut push = |at, index: usize, kind, description| {
-            peers.push(Peer { at, index: index as u32, kind, description });
-        };
+        let mut groups = Vec::new();
+        let mut push = |at, index, kind, description| peers.push(Peer::new(at, index, kind, description));
         self.objects(object, "IpRanges", |decoder, range, index| {
             decoder.only(range, &["CidrIp", "Description"]);
             let description = decoder.description(range);
@@ -144,14 +146,24 @@ impl Decoder<'_> {
             );
             let description = decoder.description(pair);
             if let Some(name) = decoder.named_group(pair) {
-                push(name.at, index, PeerKind::Group(name.value), description);
+                let mut peer = Peer::new(name.at, index, PeerKind::Group(name.value), description);
+                peer.lost_peering = decoder.lost_peering(pair);
+                groups.push(peer);
             }
         });
+        peers.extend(groups);
         peers
     }
 
-    /// `Description` of a rule (VPC guide, `security-group-rules`: at most 255 characters).
-    fn description(&mut self, object: &Object<'_>) -> Option<Arc<str>> {
+    /// The `PeeringStatus` of a reference, unless the peering is active (peering guide,
+    /// `vpc-peering-security-groups`: a rule whose peering was deleted is stale).
+    pub(super) fn lost_peering(&mut self, pair: &Object<'_>) -> Option<Arc<str>> {
+        let status = self.text(pair, "PeeringStatus")?.value;
+        (!status.eq_ignore_ascii_case("active")).then(|| status.into())
+    }
+
+    /// `Description` of a group or a rule (VPC guide, `security-group-rules`: at most 255 characters).
+    pub(super) fn description(&mut self, object: &Object<'_>) -> Option<Arc<str>> {
         let text = self.text(object, "Description")?;
         let wrong = if text.value.chars().count() > 255 {
             Some("a description has at most 255 characters".to_owned())
@@ -180,7 +192,7 @@ impl Decoder<'_> {
     }
 
     /// What a rule that is well-formed may still lack.
-    fn check_permission(&mut self, object: &Object<'_>, service: RuleService, peers: &[Peer]) {
+    pub(super) fn check_permission(&mut self, object: &Object<'_>, service: RuleService, peers: &[Peer]) {
         let lists = ["IpRanges", "Ipv6Ranges", "PrefixListIds", "UserIdGroupPairs"];
         if peers.is_empty()
             && !lists.iter().any(|list| object.field(list).is_some_and(|field| !field.value.is_empty_list()))

@@ -15,7 +15,7 @@ use crate::document::{
 };
 
 /// The fields that are read, and those of AWS that only look like a misspelling of one.
-const FIELDS: &[&str] = &[
+pub(super) const FIELDS: &[&str] = &[
     "NetworkInterfaceId",
     "SubnetId",
     "VpcId",
@@ -34,6 +34,7 @@ const FIELDS: &[&str] = &[
     "ConnectionTrackingConfiguration",
     "ConnectionTrackingSpecification",
     "TagSet",
+    "StrictTcp",
 ];
 
 /// An interface's addresses, as they are found.
@@ -67,10 +68,8 @@ impl Decoder<'_> {
         let source_dest_check = self.boolean(object, "SourceDestCheck").unwrap_or(false);
         let requester_managed = self.boolean(object, "RequesterManaged").unwrap_or(false);
         let timeouts = self.timeouts(object);
-        let mut tags = Vec::new();
-        self.objects(object, "TagSet", |decoder, object, _| {
-            tags.extend(decoder.owned(object, "Key").zip(decoder.owned(object, "Value")));
-        });
+        let strict_tcp = self.boolean(object, "StrictTcp").unwrap_or(false);
+        let tags = self.tags(object, "TagSet");
         let Addresses { primary_v4, primary_v6, own } = addresses;
         self.model.interfaces.push(Interface {
             place,
@@ -84,6 +83,7 @@ impl Decoder<'_> {
             primary_v6,
             own,
             source_dest_check,
+            strict_tcp,
             timeouts,
             tags,
         });

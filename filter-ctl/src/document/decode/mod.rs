@@ -6,12 +6,15 @@
 
 mod acl;
 mod cidr;
+mod flat_rule;
 mod flow_log;
 mod group;
 mod interface;
 mod network;
 mod prefix_list;
+mod repeated;
 mod service;
+mod tags;
 mod top;
 
 use std::{

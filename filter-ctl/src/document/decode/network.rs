@@ -8,23 +8,34 @@ use crate::document::{
     model::{Spanned, Subnet, Vpc},
 };
 
+pub(super) const VPC_FIELDS: &[&str] = &[
+    "VpcId",
+    "OwnerId",
+    "CidrBlock",
+    "CidrBlockAssociationSet",
+    "Ipv6CidrBlock",
+    "Ipv6CidrBlockAssociationSet",
+    "Tags",
+];
+
+pub(super) const SUBNET_FIELDS: &[&str] = &[
+    "SubnetId",
+    "VpcId",
+    "OwnerId",
+    "CidrBlock",
+    "Ipv6CidrBlock",
+    "Ipv6CidrBlockAssociationSet",
+    "Ipv6Native",
+    "Tags",
+];
+
 impl Decoder<'_> {
     pub(super) fn vpc(&mut self, object: &Object<'_>) {
-        self.misspelt(
-            object,
-            Severity::Warning,
-            &[
-                "VpcId",
-                "OwnerId",
-                "CidrBlock",
-                "CidrBlockAssociationSet",
-                "Ipv6CidrBlock",
-                "Ipv6CidrBlockAssociationSet",
-            ],
-        );
+        self.misspelt(object, Severity::Warning, VPC_FIELDS);
         let place = self.place(object);
         let id = self.own_id(object, "VpcId", "vpc");
         let owner = self.owner(object);
+        self.tags(object, "Tags");
         let mut blocks: Vec<IpNet> = Vec::new();
         let mut add = |block: Option<Spanned<IpNet>>| {
             // AWS lists a VPC's first block in both places.
@@ -43,23 +54,12 @@ impl Decoder<'_> {
     }
 
     pub(super) fn subnet(&mut self, object: &Object<'_>) {
-        self.misspelt(
-            object,
-            Severity::Warning,
-            &[
-                "SubnetId",
-                "VpcId",
-                "OwnerId",
-                "CidrBlock",
-                "Ipv6CidrBlock",
-                "Ipv6CidrBlockAssociationSet",
-                "Ipv6Native",
-            ],
-        );
+        self.misspelt(object, Severity::Warning, SUBNET_FIELDS);
         let place = self.place(object);
         let id = self.own_id(object, "SubnetId", "subnet");
         let vpc_id = self.id(object, "VpcId", "vpc");
         let owner = self.owner(object);
+        self.tags(object, "Tags");
         let mut blocks: Vec<Spanned<IpNet>> = Vec::new();
         blocks.extend(self.cidr(object, "CidrBlock", Family::V4));
         blocks.extend(self.ipv6_blocks(object));

@@ -9,8 +9,8 @@ use crate::document::{
     tree::{Field, Node},
 };
 
-const FIELDS: &[&str] =
-    &["PrefixListId", "PrefixListName", "AddressFamily", "MaxEntries", "Entries", "Cidrs", "OwnerId"];
+pub(super) const FIELDS: &[&str] =
+    &["PrefixListId", "PrefixListName", "AddressFamily", "MaxEntries", "Entries", "Cidrs", "OwnerId", "Tags"];
 
 impl Decoder<'_> {
     /// An element of `PrefixLists` or `ManagedPrefixLists`. AWS calls both by the former name:
@@ -20,8 +20,14 @@ impl Decoder<'_> {
         self.misspelt(object, Severity::Error, FIELDS);
         let place = self.place(object);
         let id = self.own_id(object, "PrefixListId", "pl");
-        let name = self.owned(object, "PrefixListName");
-        let max_entries = self.integer(object, "MaxEntries", 1, i64::from(u32::MAX));
+        let name = self
+            .text(object, "PrefixListName")
+            .map(|name| Spanned { value: name.value.to_owned(), at: name.at });
+        let owner = self.owned(object, "OwnerId");
+        self.tags(object, "Tags");
+        let max_entries = self
+            .integer(object, "MaxEntries", 1, i64::from(u32::MAX))
+            .map(|max| Spanned { value: max.value as u32, at: max.at });
         let v6 = self.text(object, "AddressFamily").and_then(|family| match family.value {
             "IPv4" => Some(false),
             "IPv6" => Some(true),
@@ -35,14 +41,7 @@ impl Decoder<'_> {
         let cidrs = self.cidrs(object);
         let kind = if cidrs.is_some() { ListKind::Cidrs } else { ListKind::Managed };
         let entries = self.entries(object).or(cidrs);
-        if let (Some(max), Some(entries)) = (&max_entries, &entries)
-            && entries.len() as i64 > max.value
-        {
-            let message = format!("the list has {} entries, more than MaxEntries", entries.len());
-            self.report(Severity::Warning, "too-many-entries", max.at.span, "MaxEntries", message);
-        }
-        let max_entries = max_entries.map(|max| max.value as u32);
-        self.model.prefix_lists.push(PrefixList { place, kind, id, name, max_entries, v6, entries });
+        self.model.prefix_lists.push(PrefixList { place, kind, id, name, owner, max_entries, v6, entries });
     }
 
     /// The output of `get-managed-prefix-list-entries`, which does not say of which list.
@@ -54,6 +53,7 @@ impl Decoder<'_> {
             kind: ListKind::File,
             id: id.to_owned(),
             name: None,
+            owner: None,
             max_entries: None,
             v6: None,
             entries,

@@ -2,15 +2,16 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::{Decoder, Object, closest};
+use super::{Decoder, Object, acl, closest, flat_rule, flow_log, group, interface, network, prefix_list};
 use crate::document::{
     diagnostic::{Diagnostic, Source},
     limits::{self, LimitNumbers},
-    model::Model,
+    model::{Model, Spanned},
     tree::{Node, Parsed, Value},
 };
+use crate::policy::Exemptions;
 
-/// The keys that are read, and `SecurityGroupRules`, which repeats what `SecurityGroups` says.
+/// The keys that are read.
 const KEYS: &[&str] = &[
     "Vpcs",
     "Subnets",
@@ -23,6 +24,7 @@ const KEYS: &[&str] = &[
     "Entries",
     "FlowLogs",
     "Limits",
+    "Exemptions",
 ];
 
 /// Adds what a file holds to the model.
@@ -80,14 +82,37 @@ impl Decoder<'_> {
                     Some(format!("did you mean `{key}`?"));
             }
         }
-        self.objects(&object, "Vpcs", |decoder, object, _| decoder.vpc(object));
-        self.objects(&object, "Subnets", |decoder, object, _| decoder.subnet(object));
-        self.objects(&object, "NetworkInterfaces", |decoder, object, _| decoder.network_interface(object));
-        self.objects(&object, "SecurityGroups", |decoder, object, _| decoder.security_group(object));
-        self.objects(&object, "NetworkAcls", |decoder, object, _| decoder.network_acl(object));
-        self.objects(&object, "ManagedPrefixLists", |decoder, object, _| decoder.prefix_list(object));
-        self.objects(&object, "PrefixLists", |decoder, object, _| decoder.prefix_list(object));
-        self.objects(&object, "FlowLogs", |decoder, object, _| decoder.flow_log(object));
+        let top = &object;
+        self.once(top, "Vpcs", "VpcId", network::VPC_FIELDS, |decoder, object, _| decoder.vpc(object));
+        self.once(top, "Subnets", "SubnetId", network::SUBNET_FIELDS, |decoder, object, _| {
+            decoder.subnet(object);
+        });
+        self.once(top, "NetworkInterfaces", "NetworkInterfaceId", interface::FIELDS, |decoder, object, _| {
+            decoder.network_interface(object);
+        });
+        self.once(top, "SecurityGroups", "GroupId", group::FIELDS, |decoder, object, _| {
+            decoder.security_group(object);
+        });
+        self.once(
+            top,
+            "SecurityGroupRules",
+            "SecurityGroupRuleId",
+            flat_rule::FIELDS,
+            |decoder, object, index| {
+                decoder.flat_rule(object, index);
+            },
+        );
+        self.once(top, "NetworkAcls", "NetworkAclId", acl::FIELDS, |decoder, object, _| {
+            decoder.network_acl(object);
+        });
+        for key in ["ManagedPrefixLists", "PrefixLists"] {
+            self.once(top, key, "PrefixListId", prefix_list::FIELDS, |decoder, object, _| {
+                decoder.prefix_list(object);
+            });
+        }
+        self.once(top, "FlowLogs", "FlowLogId", flow_log::FIELDS, |decoder, object, _| {
+            decoder.flow_log(object);
+        });
         if let Some(field) = object.field("Entries") {
             match path.file_stem().and_then(|stem| stem.to_str()).filter(|stem| stem.starts_with("pl-")) {
                 Some(id) => self.prefix_list_file(&object, id),
@@ -101,6 +126,29 @@ impl Decoder<'_> {
         if let Some(numbers) = self.nested(&object, "Limits", Self::limits) {
             self.model.limits = Some(numbers);
         }
+        self.exemptions(&object);
+    }
+
+    /// `Exemptions`: one choice for the whole document.
+    fn exemptions(&mut self, object: &Object<'_>) {
+        const NAME: &str = "Exemptions";
+        let Some(text) = self.text(object, NAME) else { return };
+        let value = match text.value {
+            "ranges" => Exemptions::Ranges,
+            "services" => Exemptions::Services,
+            other => {
+                let message = format!("`{other}` is no choice of what is exempt");
+                self.error("bad-exemptions", text.at.span, NAME, message).expected =
+                    Some("ranges or services".to_owned());
+                return;
+            }
+        };
+        if self.model.exemptions.as_ref().is_some_and(|known| known.value != value) {
+            let message = "another file of the document says otherwise";
+            self.error("two-exemptions", text.at.span, NAME, message).expected =
+                Some("one choice for the whole document".to_owned());
+        }
+        self.model.exemptions = Some(Spanned { value, at: text.at });
     }
 
     /// `Limits`: own numbers instead of AWS's.

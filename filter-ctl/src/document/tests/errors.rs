@@ -293,14 +293,14 @@ ManagedPrefixLists:
 Entries: []
 "#;
     insta::assert_snapshot!(errors("policy.yaml", text), @r#"
-policy.yaml:3:59 [duplicate-id] Subnets[1]: subnet-1 is given twice | an object stands in one file only
+policy.yaml:3:59 [duplicate-id] Subnets[1]: subnet-1 is given twice, with different contents | the other one stands in policy.yaml:3; an object stands in one file only
 policy.yaml:6:33 [duplicate-group-name] SecurityGroups[1].GroupName: vpc-1 already has a group of this name, sg-1 | names are unique in a VPC; upper and lower case are the same
 policy.yaml:7:33 [bad-group-name] SecurityGroups[2].GroupName: this name is reserved: the default group of a VPC is `default` | 1 to 255 of a-z A-Z 0-9 ._-:/()#,@[]+=&;{}!$*
 policy.yaml:10:5 [duplicate-default-acl] NetworkAcls[1].IsDefault: vpc-1 has a default network ACL already, acl-1
 policy.yaml:10:72 [duplicate-association] NetworkAcls[1].Associations: subnet-1 is associated with acl-1 already | a subnet has one network ACL
 policy.yaml:10:96 [foreign-association] NetworkAcls[1].Associations[0].NetworkAclId: this association is one of acl-3, but stands in acl-2
 policy.yaml:12:66 [prefix-list-family] ManagedPrefixLists[0].Entries: 2001:db8::/32 does not belong into pl-1, an IPv4 list
-policy.yaml:13:5 [duplicate-id] ManagedPrefixLists[1]: pl-1 is given twice | an object stands in one file only
+policy.yaml:13:5 [duplicate-id] ManagedPrefixLists[1]: pl-1 is given twice, with different contents | the other one stands in policy.yaml:12; an object stands in one file only
 policy.yaml:14:1 [entries-without-list] Entries: these entries do not say of which prefix list they are | name the file after the list, as in pl-0123456789abcdef0.json
 "#);
 }
@@ -340,7 +340,7 @@ fn own_limits_come_from_a_file() {
     };
     assert_eq!((numbers.rules_per_group, numbers.groups_per_interface), (1000, 5));
     let errors = Limits::from_argument(&file("wrong.yaml")).expect_err("there is no such field");
-    insta::assert_snapshot!(lines(errors, folder.path()), @r#"wrong.yaml:1:1 [unknown-field] RulesPerGroup: there is no field `RulesPerGroup` here | the fields are RulesPerSecurityGroup, SecurityGroupsPerInterface, RulesTimesSecurityGroups, RulesPerNetworkAcl"#);
+    insta::assert_snapshot!(lines(errors, folder.path()), @r#"wrong.yaml:1:1 [unknown-field] RulesPerGroup: there is no field `RulesPerGroup` here | the fields are RulesPerSecurityGroup, SecurityGroupsPerInterface, RulesTimesSecurityGroups, RulesPerNetworkAcl, EntriesPerPrefixList"#);
     let errors = Limits::from_argument("awz").expect_err("there is no such file");
     insta::assert_snapshot!(lines(errors, folder.path()), @r#"awz [missing-file] awz: there is no such file or folder | --limits takes none, aws, or a file"#);
 }
@@ -375,7 +375,8 @@ backward-ports
     "field": "SecurityGroups[0].IpPermissions[0].FromPort",
     "message": "the port range runs backwards",
     "expected": "FromPort must not exceed ToPort (80)",
-    "help": "for ports 80 to 8080 write FromPort: 80, ToPort: 8080"
+    "help": "for ports 80 to 8080 write FromPort: 80, ToPort: 8080",
+    "rule": null
   }
 ]
 "#);
@@ -434,4 +435,52 @@ fn a_document_commands_no_terminal_and_floods_none() {
     assert_eq!(seen.chars().find(obeyed), None, "{seen:?}");
     assert!(seen.len() < 20_000, "{} bytes", seen.len());
     assert!(seen.contains(r"\u{1b}[2Jb"), "{seen}");
+}
+
+/// EC2 guide, `security-group-connection-tracking`: each timeout has a range, and both ends belong to it.
+#[test]
+fn idle_timeouts_have_aws_ranges() {
+    let document = |name: &str, seconds: &str| {
+        format!(
+            "Subnets: [{{ CidrBlock: 10.0.1.0/24 }}]\nNetworkInterfaces:\n  - PrivateIpAddress: 10.0.1.20\n    \
+             ConnectionTrackingSpecification: {{ {name}: {seconds} }}\n"
+        )
+    };
+    for (name, low, high) in
+        [("TcpEstablishedTimeout", 60, 432_000), ("UdpStreamTimeout", 60, 180), ("UdpTimeout", 30, 60)]
+    {
+        for seconds in [low, high] {
+            let _ = loaded(&document(name, &seconds.to_string()));
+        }
+        for seconds in [low - 1, high + 1, 0, -1] {
+            let found = errors("policy.yaml", &document(name, &seconds.to_string()));
+            let expected = format!(
+                "NetworkInterfaces[0].ConnectionTrackingSpecification.{name}: {seconds} is out of range | a whole \
+                 number from {low} to {high}"
+            );
+            assert!(found.contains(&expected), "{found}");
+        }
+    }
+    let found = errors("policy.yaml", &document("UdpTimeouts", "30"));
+    assert!(found.contains("did you mean `UdpTimeout`?"), "{found}");
+}
+
+#[test]
+fn strict_tcp_is_true_or_false() {
+    let found = errors("policy.yaml", "NetworkInterfaces: [{ StrictTcp: 1 }]");
+    assert!(found.contains("[wrong-type] NetworkInterfaces[0].StrictTcp: expected true or false"), "{found}");
+}
+
+#[test]
+fn exemptions_are_one_of_two_for_the_whole_document() {
+    insta::assert_snapshot!(errors("policy.yaml", "Exemptions: all"), @"policy.yaml:1:13 [bad-exemptions] Exemptions: `all` is no choice of what is exempt | ranges or services");
+    insta::assert_snapshot!(errors("policy.yaml", "Exemptions: [services]"), @"policy.yaml:1:13 [wrong-type] Exemptions: expected a string, found a list | a string goes here");
+    insta::assert_snapshot!(errors("policy.yaml", "Exemption: services"), @"policy.yaml:1:1 [unknown-key] Exemption: there is no `Exemption` in a document | did you mean `Exemptions`?");
+    let folder = folder(&[
+        ("a.yaml", "Exemptions: services"),
+        ("b.yaml", "Exemptions: services"),
+        ("c.json", "{ \"Exemptions\": \"ranges\" }"),
+    ]);
+    let errors = load(folder.path(), &Limits::None).expect_err("one says otherwise");
+    insta::assert_snapshot!(lines(errors, folder.path()), @"c.json:1:17 [two-exemptions] Exemptions: another file of the document says otherwise | one choice for the whole document");
 }

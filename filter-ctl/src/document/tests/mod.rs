@@ -1,5 +1,8 @@
 //! Tests of whole documents.
 
+mod account;
+mod aws;
+mod conformance;
 mod errors;
 mod examples;
 mod fuzz;
@@ -9,7 +12,7 @@ use std::{fs, path::Path};
 
 use tempfile::TempDir;
 
-use super::{Diagnostic, Document, Limits, Loaded, load};
+use super::{Diagnostic, Document, Limits, Loaded, Severity, load};
 
 /// A folder with files.
 fn folder(files: &[(&str, &str)]) -> TempDir {

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::{Document, SelectErrorText as _, document, lines, loaded};
 use crate::{
     document::{Limits, load},
-    policy::{EffectivePolicy, Peer, RuleService},
+    policy::{EffectivePolicy, Exemptions, Peer, RuleService},
     reference::Reference,
 };
 
@@ -63,8 +63,12 @@ EffectivePolicy {
     subnet: [
         10.0.1.0/24,
     ],
+    exemptions: Ranges,
     reserved: [
         10.0.1.0/30,
+    ],
+    platform: [
+        169.254.0.0/16,
     ],
     groups: [
         Group {
@@ -141,6 +145,7 @@ EffectivePolicy {
     },
     allowance: None,
     source_dest_check: false,
+    strict_tcp: false,
     flow_log_interval: None,
 }
 "#);
@@ -479,4 +484,32 @@ proptest! {
         let folder = super::folder(&[("a.json", &text), ("b.yaml", &text)]);
         let _either = load(folder.path(), &Limits::None).map_err(|errors| errors.render(false));
     }
+}
+
+#[test]
+fn services_are_exempt_instead_of_ranges_where_the_document_says_so() {
+    let text = |first: &str| {
+        format!(
+            "{first}\nSubnets: [{{ SubnetId: subnet-1, CidrBlock: 10.0.1.0/24, Ipv6CidrBlock: '2001:db8::/64' }}]\n\
+             NetworkInterfaces: [{{ NetworkInterfaceId: eni-1, PrivateIpAddress: 10.0.1.20 }}]"
+        )
+    };
+    let vpc = "Vpcs: [{ VpcId: vpc-1, CidrBlock: 10.0.0.0/16, CidrBlockAssociationSet: [{ CidrBlock: 10.9.0.0/16 }] }]";
+    let (policy, _) = document(&text(vpc)).effective("eni-1").expect("it is complete");
+    assert_eq!((policy.exemptions, policy.reserved), (Exemptions::Ranges, vec![block("10.0.1.0/30")]));
+    assert_eq!(policy.platform, [block("169.254.0.0/16")]);
+
+    let services = document(&text(&format!("Exemptions: services\n{vpc}")));
+    let (policy, warnings) = services.effective("eni-1").expect("it is complete");
+    assert!(warnings.is_empty(), "{warnings:?}");
+    // The router of the subnet, the DNS server of the VPC.
+    assert_eq!(policy.reserved, [block("10.0.1.1/32"), block("10.0.0.2/32")]);
+    for service in ["169.254.169.254/32", "169.254.170.2/32", "fd00:ec2::123/128"] {
+        assert!(policy.platform.contains(&block(service)), "{service}");
+    }
+    assert_eq!((policy.exemptions, policy.platform.len()), (Exemptions::Services, 9));
+
+    let (policy, warnings) = effective(&document(&text("Exemptions: services")), "eni-1");
+    assert_eq!(policy.reserved, [block("10.0.1.1/32")]);
+    insta::assert_snapshot!(warnings, @"policy.yaml:1:13 [unknown-resolver] Exemptions: the DNS server of vpc-00000000000000001 is not exempt: its address is not known | tell the VPC's CidrBlock, as in Vpcs: [{ VpcId: vpc-00000000000000001, CidrBlock: 10.0.0.0/16 }]");
 }

@@ -69,6 +69,15 @@ pub struct Dropped {
     pub packets: u64,
 }
 
+/// A place in the spool: so many bytes into a segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Position {
+    /// The segment's number.
+    pub segment: u64,
+    /// Bytes of it, at the end of a line.
+    pub bytes: u64,
+}
+
 /// How full the spool is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {

@@ -3,11 +3,11 @@
 use std::{
     collections::VecDeque,
     fs::File,
-    io::{self, BufRead, BufReader, Read, Take},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Take},
     path::{Path, PathBuf},
 };
 
-use super::{HEADER, Segment};
+use super::{HEADER, Position, Segment};
 use crate::flowlog::{Error, Record, Result};
 
 /// Every record that was in the spool when the reader was made, oldest first.
@@ -29,17 +29,22 @@ pub struct Reader {
 struct Open {
     path: PathBuf,
     lines: BufReader<Take<File>>,
+    /// Whether it is read from behind its header on.
+    begun: bool,
 }
 
 impl Reader {
-    /// Opens every segment now, so that none can vanish before it is read.
-    pub(super) fn open(segments: &[Segment]) -> Result<Self> {
+    /// Opens every segment from a place on now, so that none can vanish before it is read.
+    pub(super) fn open(segments: &[Segment], from: Position) -> Result<Self> {
         let mut waiting = VecDeque::new();
-        for Segment { path, bytes, .. } in segments {
+        for Segment { number, path, bytes } in segments.iter().filter(|one| one.number >= from.segment) {
             match File::open(path) {
-                Ok(file) => {
-                    let lines = BufReader::with_capacity(64 << 10, file.take(*bytes));
-                    waiting.push_back(Open { path: path.clone(), lines });
+                Ok(mut file) => {
+                    let begun = *number == from.segment && from.bytes >= HEADER.len() as u64;
+                    let skipped = if begun { from.bytes } else { 0 };
+                    file.seek(SeekFrom::Start(skipped)).map_err(Error::file("read", path))?;
+                    let lines = BufReader::with_capacity(64 << 10, file.take(bytes.saturating_sub(skipped)));
+                    waiting.push_back(Open { path: path.clone(), lines, begun });
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(Error::file("open", path)(source)),
@@ -79,6 +84,10 @@ impl Reader {
 
     /// Begins a segment, if its header says that we can read it.
     fn begin(&mut self, mut segment: Open) -> Result<()> {
+        if segment.begun {
+            self.current = Some(segment);
+            return Ok(());
+        }
         if !read_line(&mut segment, &mut self.line)? {
             return Ok(());
         }
@@ -120,7 +129,7 @@ fn read_line(segment: &mut Open, line: &mut Vec<u8>) -> Result<bool> {
 
 /// Records and packets in one segment.
 pub(super) fn count(segment: &Segment) -> Result<(u64, u64)> {
-    let mut reader = Reader::open(std::slice::from_ref(segment))?;
+    let mut reader = Reader::open(std::slice::from_ref(segment), Position::default())?;
     let (mut records, mut packets) = (0, 0);
     for record in reader.by_ref() {
         packets += record?.content.packets();

@@ -162,6 +162,25 @@ fn a_reader_keeps_what_is_dropped_meanwhile_and_sees_nothing_that_comes_later() 
 }
 
 #[test]
+fn a_reader_can_begin_anywhere() -> TestResult {
+    let folder = tempfile::tempdir()?;
+    let mut spool = Spool::open(folder.path(), SMALL)?;
+    let mut places = vec![spool.position()];
+    for number in 1..=20 {
+        spool.append(&[numbered(number)])?;
+        places.push(spool.position());
+    }
+    assert!(places[20].segment > 1);
+    for (count, place) in places.iter().enumerate() {
+        let read = spool.reader_from(*place)?.collect::<Result<Vec<_>>>()?;
+        assert_eq!(numbers(&read), (count as u64 + 1..=20).collect::<Vec<_>>(), "{place:?}");
+    }
+    let beyond = Position { segment: 99, bytes: 4 };
+    assert_eq!(spool.reader_from(beyond)?.count(), 0);
+    Ok(())
+}
+
+#[test]
 fn a_smaller_bound_holds_at_once() -> TestResult {
     let folder = tempfile::tempdir()?;
     let mut spool = Spool::open(folder.path(), Limits { bytes: 1 << 20, segment: 4096 })?;
@@ -225,7 +244,7 @@ fn a_segment_of_another_version_is_skipped_with_a_note() -> TestResult {
     let mut spool = Spool::open(folder.path(), Limits::default())?;
     spool.append(&[resolved()])?;
     std::fs::write(super::segment_path(folder.path(), 1), "{\"filter_spool\":99}\n{}\n")?;
-    let mut reader = Reader::open(&super::segments(folder.path())?)?;
+    let mut reader = Reader::open(&super::segments(folder.path())?, Position::default())?;
     assert_eq!(reader.by_ref().count(), 0);
     assert_eq!(reader.unreadable(), 0);
     let [note] = reader.notes() else { return Err("one note".into()) };

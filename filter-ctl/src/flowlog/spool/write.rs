@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Dropped, HEADER, Limits, Reader, Segment, dropped_path,
+    Dropped, HEADER, Limits, Position, Reader, Segment, dropped_path,
     read::{count, whole_lines},
     read_dropped, segment_path, segments,
 };
@@ -81,9 +81,20 @@ impl Spool {
 
     /// Everything that is in the spool now.
     pub fn reader(&self) -> Result<Reader> {
+        self.reader_from(Position::default())
+    }
+
+    /// What is in the spool after a place.
+    pub fn reader_from(&self, place: Position) -> Result<Reader> {
         let mut all: Vec<_> = self.closed.iter().cloned().collect();
         all.push(self.last.clone());
-        Reader::open(&all)
+        Reader::open(&all, place)
+    }
+
+    /// The end of the spool.
+    #[must_use]
+    pub const fn position(&self) -> Position {
+        Position { segment: self.last.number, bytes: self.last.bytes }
     }
 
     /// What was dropped so far.

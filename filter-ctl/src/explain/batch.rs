@@ -1,0 +1,347 @@
+//! Many packets: one JSON object a line in, one a line out.
+//!
+//! For tools that test a policy with millions of packets. A policy is compiled once for each
+//! interface that is asked about; then a packet costs the reading of its line, two look-ups in the
+//! tables, one in the [`super::index`], and the writing of names that were put into JSON before. Memory
+//! does not grow with the packets: a line has an end, and no answer is remembered.
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    fmt,
+    io::{self, BufRead, BufReader, Read, Write},
+};
+
+use filter_common::{
+    Direction,
+    abi::Side,
+    policy::Words,
+    verdict::{Category, Reason},
+};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, Visitor},
+};
+
+use super::{
+    Asked, Facts, Question, acl_star,
+    endpoint::Endpoint,
+    index::Index,
+    is_tracked,
+    judgement::{judge, layer, verdict},
+    protocol_number,
+};
+use crate::{
+    clock::Clock,
+    compile::{Compiled, has_meaning},
+    policy::{EffectivePolicy, Group, GroupRule, Interface, NetworkAclRule},
+};
+
+/// Longest line that is read, in bytes; a packet takes a few hundred.
+const LONGEST: usize = 64 << 10;
+
+/// A packet's line.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line<'a> {
+    #[serde(borrow)]
+    interface_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    direction: Text<'a>,
+    protocol: Protocol,
+    #[serde(borrow)]
+    source: Option<Text<'a>>,
+    #[serde(borrow)]
+    destination: Option<Text<'a>>,
+    source_port: Option<i64>,
+    destination_port: Option<i64>,
+    icmp_type: Option<i64>,
+    icmp_code: Option<i64>,
+    established: Option<bool>,
+}
+
+/// A string that is copied only if it has escapes.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A protocol by number, name or number in a string.
+struct Protocol(u8);
+
+impl<'de> Deserialize<'de> for Protocol {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl Visitor<'_> for Reader {
+            type Value = Protocol;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a protocol: tcp, udp, icmp, icmpv6 or a number from 0 to 255")
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Protocol, E> {
+                let wrong = |_| E::custom(format!("protocol: {number} is none: expected 0 to 255"));
+                u8::try_from(number).map(Protocol).map_err(wrong)
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Protocol, E> {
+                protocol_number(text).map(Protocol).map_err(|error| E::custom(format!("protocol: {error}")))
+            }
+        }
+        from.deserialize_any(Reader)
+    }
+}
+
+/// A number of a field, in its type's range.
+fn ranged<T: TryFrom<i64>>(field: &str, number: Option<i64>, last: u32) -> Result<Option<T>, String> {
+    let wrong = |number| format!("{field}: {number} is not from 0 to {last}");
+    number.map(|number| T::try_from(number).map_err(|_| wrong(number))).transpose()
+}
+
+/// An end of the packet; its port may stand in a field of its own, or with the address.
+fn end(field: &str, text: Option<&Text<'_>>, port: Option<i64>) -> Result<Endpoint, String> {
+    let mut end: Endpoint = match text {
+        Some(Text(text)) => text.parse().map_err(|error| format!("{field}: {error}"))?,
+        None => Endpoint::default(),
+    };
+    let field = if field == "source" { "source_port" } else { "destination_port" };
+    match (end.port, ranged(field, port, u16::MAX.into())?) {
+        (Some(first), Some(second)) if first != second => {
+            return Err(format!("{field}: {second}, but the address comes with {first}"));
+        }
+        (_, Some(port)) => end.port = Some(port),
+        (_, None) => {}
+    }
+    Ok(end)
+}
+
+impl Line<'_> {
+    fn asked(&self) -> Result<Asked, String> {
+        Ok(Asked {
+            direction: match &*self.direction.0 {
+                "ingress" => Direction::Ingress,
+                "egress" => Direction::Egress,
+                other => return Err(format!("direction: `{other}` is neither ingress nor egress")),
+            },
+            protocol: self.protocol.0,
+            source: end("source", self.source.as_ref(), self.source_port)?,
+            destination: end("destination", self.destination.as_ref(), self.destination_port)?,
+            icmp: (
+                ranged("icmp_type", self.icmp_type, u8::MAX.into())?,
+                ranged("icmp_code", self.icmp_code, u8::MAX.into())?,
+            ),
+            established: self.established.unwrap_or(false),
+        })
+    }
+}
+
+/// One layer's rules in one direction: an index, and the name of each rule.
+struct Named<N> {
+    index: Index,
+    names: Vec<N>,
+}
+
+/// An interface that packets are asked about.
+struct Target {
+    interface: Interface,
+    block: Words,
+    /// By direction; names are JSON.
+    groups: [Named<String>; 2],
+    /// By direction; names are numbers, ascending.
+    acl: [Named<u16>; 2],
+}
+
+impl Target {
+    fn new(policy: &EffectivePolicy, compiled: &Compiled) -> Self {
+        // Neither is asked for: a verdict depends on no time.
+        let clock = Clock { hz: 1, ticks: 0, unix_nanos: 0 };
+        Self {
+            interface: policy.interface.clone(),
+            block: compiled.block(&clock, 1),
+            groups: [
+                groups(policy, Direction::Ingress, |group| &group.ingress),
+                groups(policy, Direction::Egress, |group| &group.egress),
+            ],
+            acl: [acl(&policy.nacl.ingress), acl(&policy.nacl.egress)],
+        }
+    }
+
+    /// Writes the answer about a packet.
+    fn answer(&self, question: &Question, found: &mut Vec<u32>, out: &mut impl Write) -> io::Result<()> {
+        let facts = Facts::of_tables(&self.block, question, Side::Workload);
+        let reason = judge(question, &facts);
+        let (direction, remote, service) =
+            (question.direction.index(), question.remote(), question.service());
+        write!(out, r#"{{"verdict":"{}","layer":"{}","rule":"#, verdict(reason), layer(reason))?;
+        let groups = &self.groups[direction];
+        let asked = match reason.category() {
+            Category::Accepted | Category::Rejected => {
+                !question.established && reason != Reason::SourceDestCheck
+            }
+            Category::NeverFiltered | Category::Exempt | Category::Unparsable => false,
+        };
+        if reason == Reason::NetworkAcl {
+            let acl = &self.acl[direction];
+            acl.index.matches(remote, service, found);
+            let number =
+                found.first().map_or(acl_star(remote.is_ipv4()), |rule| acl.names[*rule as usize].into());
+            write!(out, "{number}")?;
+        }
+        found.clear();
+        if asked {
+            groups.index.matches(remote, service, found);
+        }
+        let names = || found.iter().map(|rule| groups.names[*rule as usize].as_str());
+        if reason != Reason::NetworkAcl {
+            out.write_all(names().next().unwrap_or("null").as_bytes())?;
+        }
+        out.write_all(br#","rules":["#)?;
+        for (place, name) in names().enumerate() {
+            if place > 0 {
+                out.write_all(b",")?;
+            }
+            out.write_all(name.as_bytes())?;
+        }
+        writeln!(out, r#"],"tracked":{},"reason":"{}"}}"#, is_tracked(reason), reason.name())
+    }
+}
+
+/// The groups' rules of a direction, in the document's order.
+fn groups(policy: &EffectivePolicy, direction: Direction, of: fn(&Group) -> &[GroupRule]) -> Named<String> {
+    let rules =
+        || policy.groups.iter().flat_map(move |group| of(group).iter().map(move |rule| (group, rule)));
+    let names = rules()
+        .map(|(group, rule)| {
+            serde_json::json!({ "group_id": group.id, "rule_id": group.rule_id(direction, rule) }).to_string()
+        })
+        .collect();
+    let prefixes = (0..).zip(rules()).flat_map(|(number, (_, rule))| {
+        let prefixes = rule.peer.prefixes().iter().filter(|prefix| has_meaning(rule.service, prefix));
+        prefixes.map(move |prefix| (number, rule.service, prefix))
+    });
+    Named { index: Index::new(prefixes), names }
+}
+
+/// The network ACL's rules of a direction, by their numbers.
+fn acl(rules: &[NetworkAclRule]) -> Named<u16> {
+    let mut sorted: Vec<_> = rules.iter().collect();
+    sorted.sort_by_key(|rule| rule.number);
+    Named {
+        index: Index::new((0..).zip(&sorted).map(|(number, rule)| (number, rule.service, &rule.prefix))),
+        names: sorted.iter().map(|rule| rule.number).collect(),
+    }
+}
+
+/// How an interface's policy is found: compiled, or what is wrong with it.
+pub type Find<'a> = dyn FnMut(&str) -> Result<(EffectivePolicy, Compiled), String> + 'a;
+
+/// The answering machine.
+pub struct Batch<'a> {
+    find: &'a mut Find<'a>,
+    /// The interface of lines that name none.
+    default: Option<String>,
+    targets: HashMap<String, Target>,
+    /// Rules found, kept for its memory.
+    found: Vec<u32>,
+}
+
+impl fmt::Debug for Batch<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Batch").field("default", &self.default).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Batch<'a> {
+    /// A batch whose lines may leave the interface out if there is a `default`.
+    pub fn new(find: &'a mut Find<'a>, default: Option<String>) -> Self {
+        Self { find, default, targets: HashMap::new(), found: Vec::new() }
+    }
+
+    /// Answers every line. What waits for its answer gets it before the next line is waited for.
+    ///
+    /// # Errors
+    ///
+    /// If reading or writing fails; a line that is no packet is answered with what is wrong.
+    pub fn run(&mut self, packets: impl Read, mut out: impl Write) -> io::Result<()> {
+        let mut packets = BufReader::with_capacity(LONGEST, packets);
+        let mut line = Vec::new();
+        for number in 1u64.. {
+            if packets.buffer().is_empty() {
+                out.flush()?;
+            }
+            let Some(fits) = read_line(&mut packets, &mut line)? else { break };
+            let answered = if fits {
+                self.answer(&line, &mut out)?
+            } else {
+                Err(format!("longer than {LONGEST} bytes"))
+            };
+            if let Err(error) = answered {
+                writeln!(out, "{}", serde_json::json!({ "error": format!("line {number}: {error}") }))?;
+            }
+        }
+        out.flush()
+    }
+
+    /// Answers one line; the inner error is about the line.
+    fn answer(&mut self, line: &[u8], out: &mut impl Write) -> io::Result<Result<(), String>> {
+        let Self { find, default, targets, found } = self;
+        let question = read(line).and_then(|line| {
+            let asked = line.asked()?;
+            let named = line.interface_id.as_ref().map(|Text(id)| &**id);
+            let id = named.or(default.as_deref()).ok_or(NO_INTERFACE)?;
+            if !targets.contains_key(id) {
+                // Errors are not kept: lines may name any number of interfaces that there are not.
+                let (policy, compiled) = find(id)?;
+                targets.insert(id.to_owned(), Target::new(&policy, &compiled));
+            }
+            let target = &targets[id];
+            let question = asked.complete(&target.interface).map_err(|error| error.to_string())?;
+            Ok((target, question))
+        });
+        match question {
+            Ok((target, question)) => target.answer(&question, found, out).map(Ok),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+}
+
+/// Reads a line's object.
+fn read(line: &[u8]) -> Result<Line<'_>, String> {
+    match line.trim_ascii_start() {
+        [] => Err("empty".to_owned()),
+        // An array would do for the parser, too.
+        [b'{', ..] => serde_json::from_slice(line).map_err(|error| told(&error)),
+        _ => Err("not a JSON object".to_owned()),
+    }
+}
+
+const NO_INTERFACE: &str = "interface_id: missing, and the document has more than one network interface";
+
+/// What is wrong with a line's JSON. It stands on a line of its own, the parser's first.
+fn told(error: &serde_json::Error) -> String {
+    error.to_string().replace(" at line 1 column ", " at column ")
+}
+
+/// Reads the next line without its end. `None`: there is none; `false`: it is longer than it may be.
+fn read_line(from: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<bool>> {
+    line.clear();
+    let read = from.by_ref().take(LONGEST as u64 + 1).read_until(b'\n', line)?;
+    if line.last() == Some(&b'\n') {
+        line.pop();
+        return Ok(Some(true));
+    }
+    if read <= LONGEST {
+        return Ok((read > 0).then_some(true));
+    }
+    // The rest of it is not kept.
+    loop {
+        let rest = from.fill_buf()?;
+        let (length, ended) = match rest.iter().position(|byte| *byte == b'\n') {
+            Some(end) => (end + 1, true),
+            None => (rest.len(), rest.is_empty()),
+        };
+        from.consume(length);
+        if ended {
+            return Ok(Some(false));
+        }
+    }
+}

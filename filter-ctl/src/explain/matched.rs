@@ -1,0 +1,152 @@
+//! The rules that match a packet, named, found by walking all of them.
+
+use filter_common::Direction;
+use ipnet::IpNet;
+use serde::Serialize;
+
+use super::{
+    Question,
+    miss::{self, Miss},
+};
+use crate::{
+    policy::{EffectivePolicy, Group, GroupRule, NetworkAclRule, Peer},
+    reference::Reference,
+};
+
+/// Number of the network ACL's `*` for IPv4 (VPC guide, `nacl-rules`; API, `NetworkAclEntry`).
+pub const STAR_V4: u32 = 32_767;
+/// Number of the network ACL's `*` for IPv6.
+pub const STAR_V6: u32 = 32_768;
+
+/// The number of the `*` that denies what no numbered rule matches.
+#[must_use]
+pub const fn acl_star(v4: bool) -> u32 {
+    if v4 { STAR_V4 } else { STAR_V6 }
+}
+
+/// A security group's rule with its names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NamedRule {
+    /// `sg-…`
+    pub group_id: String,
+    /// `sgr-…`, the document's or derived.
+    pub rule_id: String,
+    /// `GroupName`
+    pub group_name: String,
+    /// Where it stands in the group: `IpPermissions[0].IpRanges[1]`.
+    pub position: String,
+    /// `Description`
+    pub description: Option<String>,
+    /// What it says: `tcp 443 from 0.0.0.0/0`.
+    pub rule: String,
+    /// Of a rule for a group or a prefix list: the member or entry that holds the address.
+    pub through: Option<IpNet>,
+}
+
+impl NamedRule {
+    pub(super) fn new(group: &Group, direction: Direction, rule: &GroupRule, question: &Question) -> Self {
+        let list = match direction {
+            Direction::Ingress => "IpPermissions",
+            Direction::Egress => "IpPermissionsEgress",
+        };
+        let kind = match &rule.peer {
+            Peer::Cidr(IpNet::V4(_)) => "IpRanges",
+            Peer::Cidr(IpNet::V6(_)) => "Ipv6Ranges",
+            Peer::PrefixList { .. } => "PrefixListIds",
+            Peer::Group { .. } => "UserIdGroupPairs",
+        };
+        let (permission, peer) = rule.position;
+        let holds = |prefix: &&IpNet| prefix.contains(&question.remote());
+        let through = match &rule.peer {
+            Peer::Cidr(_) => None,
+            peer => peer.prefixes().iter().find(holds).copied(),
+        };
+        Self {
+            group_id: group.id.clone(),
+            rule_id: group.rule_id(direction, rule),
+            group_name: group.name.clone(),
+            position: format!("{list}[{permission}].{kind}[{peer}]"),
+            description: rule.description.as_deref().map(str::to_owned),
+            rule: format!("{} {} {}", rule.service, toward(direction), rule.peer),
+            through,
+        }
+    }
+}
+
+/// A network ACL's rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AclRule {
+    /// 1 to 32,766, or [`STAR_V4`] or [`STAR_V6`].
+    pub number: u32,
+    /// `allow` or `deny`.
+    pub action: &'static str,
+    /// What it says: `tcp 443 from 0.0.0.0/0`; of a `*`, that no rule matches.
+    pub rule: String,
+}
+
+impl AclRule {
+    pub(super) fn new(direction: Direction, rule: &NetworkAclRule) -> Self {
+        Self {
+            number: rule.number.into(),
+            action: if rule.allow { "allow" } else { "deny" },
+            rule: format!("{} {} {}", rule.service, toward(direction), rule.prefix),
+        }
+    }
+
+    fn star(v4: bool) -> Self {
+        Self { number: acl_star(v4), action: "deny", rule: "*: no numbered rule matches".to_owned() }
+    }
+}
+
+const fn toward(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "from",
+        Direction::Egress => "to",
+    }
+}
+
+/// What the rules of both layers have to do with a packet, each layer asked for itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matched {
+    /// `acl-…`
+    pub acl_id: String,
+    /// The network ACL's first rule that matches, were it asked.
+    pub acl: AclRule,
+    /// Where that is a `*`: rules that would have allowed it but for one thing.
+    pub acl_misses: Vec<Miss<AclRule>>,
+    /// Every rule of the groups that matches, in the document's order.
+    pub groups: Vec<NamedRule>,
+    /// Where none does: rules that would have but for one thing.
+    pub group_misses: Vec<Miss<NamedRule>>,
+    /// The interface's groups.
+    pub group_ids: Vec<String>,
+    /// Rules of theirs in the packet's direction.
+    pub group_rules: usize,
+}
+
+impl Matched {
+    /// Asks the rules one by one.
+    #[must_use]
+    pub fn new(policy: &EffectivePolicy, question: &Question) -> Self {
+        let reference = Reference::new(policy);
+        let (direction, remote, service) = (question.direction, question.remote(), question.service());
+        let of = |group: &'_ Group| match direction {
+            Direction::Ingress => group.ingress.len(),
+            Direction::Egress => group.egress.len(),
+        };
+        let acl = reference.nacl_rule(direction, remote, service);
+        let groups: Vec<_> = reference
+            .group_rules(direction, remote, service)
+            .map(|(group, rule)| NamedRule::new(group, direction, rule, question))
+            .collect();
+        Self {
+            acl_id: policy.nacl.id.clone(),
+            acl_misses: if acl.is_none() { miss::of_acl(policy, question) } else { Vec::new() },
+            acl: acl.map_or_else(|| AclRule::star(remote.is_ipv4()), |rule| AclRule::new(direction, rule)),
+            group_misses: if groups.is_empty() { miss::of_groups(policy, question) } else { Vec::new() },
+            groups,
+            group_ids: policy.groups.iter().map(|group| group.id.clone()).collect(),
+            group_rules: policy.groups.iter().map(of).sum(),
+        }
+    }
+}

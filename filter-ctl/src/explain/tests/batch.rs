@@ -1,0 +1,109 @@
+//! Lines in, lines out.
+
+use std::io::{self, Write};
+
+use super::web_policy;
+use crate::{compile::compile, explain::batch::Batch};
+
+/// The answers to some lines about the example's only interface.
+fn answers(input: &[u8]) -> Vec<String> {
+    let mut output = Vec::new();
+    let mut find = |id: &str| {
+        let policy = web_policy();
+        let compiled = compile(&policy).expect("a small policy compiles");
+        if id == policy.interface.id { Ok((policy, compiled)) } else { Err(format!("no {id}")) }
+    };
+    let default = Some("eni-0123456789abcdef0".to_owned());
+    Batch::new(&mut find, default).run(input, &mut output).expect("written");
+    String::from_utf8(output).expect("UTF-8").lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn each_layer_answers_in_its_own_form() {
+    let lines = r#"{"direction":"ingress","protocol":"tcp","source":"203.0.113.9","source_port":4000,"destination":"10.0.1.20","destination_port":80}
+{"direction":"ingress","protocol":"tcp","source":"203.0.113.9","destination_port":22}
+{"direction":"ingress","protocol":6,"source":"203.0.113.9","destination_port":23}
+{"direction":"egress","protocol":"17","destination":"169.254.169.253","destination_port":53}
+{"direction":"ingress","protocol":"icmpv6","source":"fe80::1","icmp_type":135,"icmp_code":0}
+{"direction":"ingress","protocol":"icmp","source":"198.51.100.7","icmp_type":8}
+{"direction":"ingress","protocol":"tcp","source":"198.51.100.7:5000","destination":":22","source_port":null,"established":true}
+"#;
+    insta::assert_snapshot!(answers(lines.as_bytes()).join("\n"), @r#"
+    {"verdict":"accept","layer":"security-group","rule":{"group_id":"sg-0aaa1111bbbb22223","rule_id":"sgr-736d341b51d40266f"},"rules":[{"group_id":"sg-0aaa1111bbbb22223","rule_id":"sgr-736d341b51d40266f"}],"tracked":false,"reason":"untracked"}
+    {"verdict":"reject","layer":"security-group","rule":null,"rules":[],"tracked":false,"reason":"security-group"}
+    {"verdict":"reject","layer":"network-acl","rule":90,"rules":[],"tracked":false,"reason":"network-acl"}
+    {"verdict":"accept","layer":"exempt","rule":null,"rules":[],"tracked":false,"reason":"exempt"}
+    {"verdict":"accept","layer":"never-filtered","rule":null,"rules":[],"tracked":false,"reason":"neighbor-discovery"}
+    {"verdict":"accept","layer":"security-group","rule":{"group_id":"sg-0aaa1111bbbb22223","rule_id":"sgr-212ebb06b7bf689db"},"rules":[{"group_id":"sg-0aaa1111bbbb22223","rule_id":"sgr-212ebb06b7bf689db"}],"tracked":true,"reason":"new-connection"}
+    {"verdict":"accept","layer":"security-group","rule":null,"rules":[],"tracked":true,"reason":"connection"}
+    "#);
+}
+
+#[test]
+fn a_bad_line_is_answered_in_its_place_and_named() {
+    let lines = r#"
+{"direction":"in","protocol":"tcp","source":"192.0.2.1","destination_port":1}
+{"direction":"ingress","protocol":"tcp","destination_port":1}
+{"direction":"ingress","protocol":256,"source":"192.0.2.1"}
+{"direction":"ingress","protocol":"carrier pigeon","source":"192.0.2.1"}
+{"direction":"ingress","protocol":-1,"source":"192.0.2.1"}
+{"direction":"ingress","protocol":"tcp","source":"192.0.2.1"}
+{"direction":"ingress","protocol":"tcp","source":"192.0.2.1","destination_port":65536}
+{"direction":"ingress","protocol":"tcp","source":"192.0.2.1:1","source_port":2,"destination_port":1}
+{"direction":"ingress","protocol":"tcp","source":"192.0.2.1","destination":"::1","destination_port":1}
+{"direction":"ingress","protocol":"icmp","source":"192.0.2.1"}
+{"direction":"ingress","protocol":"icmp","source":"192.0.2.1","icmp_type":8,"icmp_code":256}
+{"direction":"ingress","protocol":"icmp","source":"2001:db8::1","icmp_type":8}
+{"direction":"ingress","protocol":"tcp","source":"192.0.2.1","dport":1}
+{"interface_id":"eni-1","direction":"ingress","protocol":47,"source":"192.0.2.1"}
+{"direction":"ingress","protocol":47,"source":
+["ingress"]
+{"direction":"ingress","protocol":47,"source":"192.0.2.1"}"#;
+    insta::assert_snapshot!(answers(lines.as_bytes()).join("\n"), @r#"
+    {"error":"line 1: empty"}
+    {"error":"line 2: direction: `in` is neither ingress nor egress"}
+    {"error":"line 3: the source is the other end and needs an address"}
+    {"error":"line 4: protocol: 256 is none: expected 0 to 255 at column 37"}
+    {"error":"line 5: protocol: `carrier pigeon` is no protocol: expected tcp, udp, icmp, icmpv6 or a number from 0 to 255 at column 50"}
+    {"error":"line 6: invalid type: integer `-1`, expected a protocol: tcp, udp, icmp, icmpv6 or a number from 0 to 255 at column 36"}
+    {"error":"line 7: tcp needs a destination port (as in 192.0.2.1:443; `destination_port` in a line of packets)"}
+    {"error":"line 8: destination_port: 65536 is not from 0 to 65535"}
+    {"error":"line 9: source_port: 2, but the address comes with 1"}
+    {"error":"line 10: the source 192.0.2.1 and the destination ::1 are of different families: a packet has one"}
+    {"error":"line 11: icmp needs a type, and may have a code (8/0 is an ICMP echo request, 128/0 an ICMPv6 one)"}
+    {"error":"line 12: icmp_code: 256 is not from 0 to 255"}
+    {"error":"line 13: icmp goes over IPv4: over IPv6 it is icmpv6"}
+    {"error":"line 14: unknown field `dport`, expected one of `interface_id`, `direction`, `protocol`, `source`, `destination`, `source_port`, `destination_port`, `icmp_type`, `icmp_code`, `established` at column 68"}
+    {"error":"line 15: no eni-1"}
+    {"error":"line 16: EOF while parsing a value at column 46"}
+    {"error":"line 17: not a JSON object"}
+    {"verdict":"reject","layer":"security-group","rule":null,"rules":[],"tracked":false,"reason":"security-group"}
+    "#);
+}
+
+#[test]
+fn a_line_that_does_not_end_is_not_kept() {
+    let mut input = vec![b' '; 5 << 20];
+    input.extend(b"\n{\"direction\":\"ingress\",\"protocol\":47,\"source\":\"192.0.2.1\"}\n\xff\n");
+    let answers = answers(&input);
+    assert_eq!(answers[0], r#"{"error":"line 1: longer than 65536 bytes"}"#);
+    assert!(answers[1].contains(r#""layer":"security-group""#), "{answers:?}");
+    assert!(answers[2].starts_with(r#"{"error":"line 3: "#), "{answers:?}");
+    assert_eq!(answers.len(), 3);
+}
+
+#[test]
+fn a_reader_that_has_gone_ends_it() {
+    struct Gone;
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut find = |_: &str| Err(String::new());
+    let error = Batch::new(&mut find, None).run(io::repeat(b'\n'), Gone).expect_err("nobody reads");
+    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+}

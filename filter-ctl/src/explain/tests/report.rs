@@ -1,0 +1,160 @@
+//! What people are told.
+
+use super::{explained, web_policy};
+
+#[test]
+fn the_report_names_the_layer_and_the_nearest_misses() {
+    let report = explained(&web_policy(), "ingress tcp 203.0.113.9 :22").report();
+    insta::assert_snapshot!(report, @r#"
+    REJECT: no rule of the security groups allows it
+
+      packet           ingress of eni-0123456789abcdef0: tcp 203.0.113.9:50000 → 10.0.1.20:22, the first of a connection
+      never filtered   no: neither ARP, neighbour or listener discovery, nor DHCP
+      exempt           no: 203.0.113.9 is neither link-local IPv4 nor reserved in the subnet
+      network ACL      allow: acl-0b2b2b2b2b2b2b2b2 rule 100: allow all from 0.0.0.0/0
+      connection       no: it is the first packet of a new one
+      security groups  deny: none of the 11 ingress rules of sg-0aaa1111bbbb22223 matches
+                         but for the address: sg-0aaa1111bbbb22223 sgr-18ebd326497bde149 IpPermissions[1].IpRanges[0]: tcp 22 from 198.51.100.0/24, "office"; 203.0.113.9 is not in 198.51.100.0/24: 4 of 24 bits agree
+                         but for the port: sg-0aaa1111bbbb22223 sgr-736d341b51d40266f IpPermissions[0].IpRanges[0]: tcp 80 from 0.0.0.0/0; port 22 is 58 below 80
+      tracked          no: what is rejected opens no connection
+      reply            none; were the packet accepted, accept: tcp 10.0.1.20:22 → 203.0.113.9:50000, by state; network ACL rule 100 allows it (all to 0.0.0.0/0)
+      note             the source port 50000 is supposed; it matters for tracking and for the reply alone
+    "#);
+}
+
+#[test]
+fn a_reply_that_the_network_acl_stops_is_told() {
+    let mut policy = web_policy();
+    policy.nacl.egress.retain(|rule| rule.number == 101);
+    let report = explained(&policy, "ingress tcp 198.51.100.7:40000 :22").report();
+    insta::assert_snapshot!(report, @r#"
+    ACCEPT: sg-0aaa1111bbbb22223 allows it by sgr-18ebd326497bde149 (tcp 22 from 198.51.100.0/24)
+
+      packet           ingress of eni-0123456789abcdef0: tcp 198.51.100.7:40000 → 10.0.1.20:22, the first of a connection
+      never filtered   no: neither ARP, neighbour or listener discovery, nor DHCP
+      exempt           no: 198.51.100.7 is neither link-local IPv4 nor reserved in the subnet
+      network ACL      allow: acl-0b2b2b2b2b2b2b2b2 rule 100: allow all from 0.0.0.0/0
+      connection       no: it is the first packet of a new one
+      security groups  allow: 1 of the 11 ingress rules of sg-0aaa1111bbbb22223
+                         sg-0aaa1111bbbb22223 sgr-18ebd326497bde149 IpPermissions[1].IpRanges[0]: tcp 22 from 198.51.100.0/24, "office"
+      tracked          yes: no rule for any address allows it
+      reply            reject: tcp 10.0.1.20:22 → 198.51.100.7:40000, no numbered rule of the network ACL acl-0b2b2b2b2b2b2b2b2 matches, so its * denies
+    "#);
+}
+
+#[test]
+fn other_verdicts_have_their_own_headlines() {
+    let policy = web_policy();
+    let headline =
+        |words: &str| explained(&policy, words).report().lines().next().expect("a line").to_owned();
+    let headlines: Vec<_> = [
+        "ingress tcp 203.0.113.9 :23",
+        "ingress tcp 203.0.113.9 :80",
+        "ingress tcp 203.0.113.9 :22 established",
+        "ingress icmp 203.0.113.9 - 3/4 established",
+        "egress udp - 169.254.169.253:53",
+        "ingress icmpv6 fe80::1 - 135/0",
+        "egress udp 10.0.1.20:68 255.255.255.255:67",
+    ]
+    .into_iter()
+    .map(headline)
+    .collect();
+    insta::assert_snapshot!(headlines.join("\n"), @r#"
+    REJECT: rule 90 of the network ACL acl-0b2b2b2b2b2b2b2b2 denies it
+    ACCEPT: sg-0aaa1111bbbb22223 allows it by sgr-736d341b51d40266f (tcp 80 from 0.0.0.0/0)
+    ACCEPT: it belongs to a tracked connection
+    ACCEPT: it is an ICMP error about a tracked connection
+    ACCEPT: 169.254.169.253 is exempt: neither filtered nor logged
+    ACCEPT: never filtered (neighbor-discovery)
+    ACCEPT: never filtered (dhcp)
+    "#);
+}
+
+#[test]
+fn only_the_interfaces_own_address_passes_the_check() {
+    let mut policy = web_policy();
+    policy.source_dest_check = true;
+    let report = explained(&policy, "ingress tcp 203.0.113.9 10.0.1.21:80").report();
+    assert!(report.starts_with("REJECT: 10.0.1.21 is not the interface's address"), "{report}");
+    // A link-local source counts only toward one, too.
+    let report = explained(&policy, "ingress udp 169.254.169.254:53 10.0.1.21:80").report();
+    assert!(
+        report.starts_with("REJECT") && report.contains("such a source counts only toward one"),
+        "{report}"
+    );
+    assert!(explained(&policy, "ingress udp 169.254.169.254:53 :80").report().starts_with("ACCEPT"));
+}
+
+#[test]
+fn each_key_has_its_nearest_miss() {
+    let policy = web_policy();
+    let misses = |words: &str| {
+        let json = explained(&policy, words).to_json();
+        let misses = json["nearest_misses"].as_array().expect("a list").clone();
+        misses
+            .iter()
+            .map(|miss| format!("{} {}: {}", miss["key"], miss["rule"], miss["by"]))
+            .collect::<Vec<_>>()
+    };
+    let all: Vec<_> = [
+        "ingress tcp 198.51.100.7 :21",
+        "ingress udp 203.0.113.9 :80",
+        "ingress tcp 198.51.101.7 :22",
+        "ingress icmp 198.51.100.7 - 13/0",
+        "ingress gre 203.0.113.9 -",
+    ]
+    .into_iter()
+    .map(|words| format!("{words}\n  {}", misses(words).join("\n  ")))
+    .collect();
+    insta::assert_snapshot!(all.join("\n"), @r#"
+    ingress tcp 198.51.100.7 :21
+      "address" "all from sg-0aaa1111bbbb22223": "198.51.100.7 is not in 10.0.1.20/32: 0 of 32 bits agree"
+      "port" "tcp 22 from 198.51.100.0/24": "port 21 is 1 below 22"
+      "protocol" "udp 5201 from 198.51.100.0/24": "the rule is for udp, the packet is tcp"
+    ingress udp 203.0.113.9 :80
+      "address" "all from sg-0aaa1111bbbb22223": "203.0.113.9 is not in 10.0.1.20/32: 0 of 32 bits agree"
+      "protocol" "tcp 80 from 0.0.0.0/0": "the rule is for tcp, the packet is udp"
+    ingress tcp 198.51.101.7 :22
+      "address" "tcp 22 from 198.51.100.0/24": "198.51.101.7 is not in 198.51.100.0/24: 23 of 24 bits agree"
+      "port" "tcp 80 from 0.0.0.0/0": "port 22 is 58 below 80"
+    ingress icmp 198.51.100.7 - 13/0
+      "address" "all from sg-0aaa1111bbbb22223": "198.51.100.7 is not in 10.0.1.20/32: 0 of 32 bits agree"
+      "icmp-type" "icmp type 8 from 198.51.100.0/24": "type 13 instead of 8"
+      "protocol" "tcp 80 from 0.0.0.0/0": "the rule is for tcp, the packet is icmp"
+    ingress gre 203.0.113.9 -
+      "address" "all from sg-0aaa1111bbbb22223": "203.0.113.9 is not in 10.0.1.20/32: 0 of 32 bits agree"
+      "protocol" "tcp 80 from 0.0.0.0/0": "the rule is for tcp, the packet is gre"
+    "#);
+}
+
+#[test]
+fn tracking_says_why() {
+    let mut policy = web_policy();
+    let tracking = |policy: &_, words: &str| {
+        explained(policy, words).to_json()["tracking"].as_str().expect("text").to_owned()
+    };
+    let all = [
+        "ingress tcp 203.0.113.9 :80",
+        "ingress tcp 198.51.100.7 :22",
+        "egress tcp - 203.0.113.9:443",
+        "ingress icmp 198.51.100.7 - 8/0",
+        "egress icmp - 198.51.100.7 3/4",
+        "egress gre - 203.0.113.9",
+        "ingress tcp 203.0.113.9 :22",
+    ];
+    let mut said: Vec<_> = all.into_iter().map(|words| tracking(&policy, words)).collect();
+    for rule in &mut policy.groups[0].egress {
+        rule.service = crate::policy::RuleService::Tcp(1024, u16::MAX);
+    }
+    said.push(tracking(&policy, "ingress tcp 203.0.113.9 :80"));
+    insta::assert_snapshot!(said.join("\n"), @r#"
+    rules for any address allow it and its answers, and one of them is for all ports
+    no rule for any address allows it
+    no ingress rule for any address allows its answers, to port 50000
+    ICMP queries always are
+    an ICMP message that asks nothing opens no connection
+    gre always is, by the pair of addresses
+    what is rejected opens no connection
+    rules for any address allow it and its answers, but none of them is for all ports
+    "#);
+}
