@@ -154,10 +154,10 @@ impl Case {
         let world = self.world(holds);
         let policy = document::load(&world, self.form)?;
         let own = |blocks: Vec<IpNet>| BTreeSet::from_iter(blocks);
-        let flags = [Fact::SourceDestCheck, Fact::StrictTcp].map(|fact| world.holds(&fact));
-        let said = (world.timeouts(), flags, own(world.addresses(ENI)));
-        let flags = [policy.source_dest_check, policy.strict_tcp];
-        let resolved = (policy.timeouts, flags, own(policy.interface.own.clone()));
+        let switches = [Fact::SourceDestCheck, Fact::StrictTcp].map(|fact| world.holds(&fact));
+        let said = (world.timeouts(), switches, own(world.addresses(ENI)));
+        let switches = [policy.source_dest_check, policy.strict_tcp];
+        let resolved = (policy.timeouts, switches, own(policy.interface.own.clone()));
         if said != resolved {
             return Err(format!("the document says {said:?}, its policy {resolved:?}"));
         }

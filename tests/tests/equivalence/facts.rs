@@ -29,21 +29,17 @@ pub(crate) const SUBNET: [&str; 2] = ["10.0.1.0/24", "2001:db8:0:1::/64"];
 /// The subnet of the last interface.
 pub(crate) const OTHER_SUBNET: [&str; 2] = ["10.0.2.0/24", "2001:db8:0:2::/64"];
 
-/// What is exempt: the subnet's and the VPC's addresses, the platform's.
-const RANGES: [&[&str]; 2] = [&["10.0.1.0/30"], &["169.254.0.0/16"]];
-/// The same with `Exemptions: services`: router and DNS; instance metadata, DNS, time, containers' metadata, activation.
-const SERVICES: [&[&str]; 2] = [
-    &["10.0.1.1/32", "10.0.0.2/32"],
-    &[
-        "169.254.169.254/32",
-        "169.254.169.253/32",
-        "169.254.169.123/32",
-        "169.254.170.2/32",
-        "169.254.169.250/31",
-        "fd00:ec2::254/128",
-        "fd00:ec2::253/128",
-        "fd00:ec2::123/128",
-    ],
+/// The platform's services: metadata, DNS, time, ECS, Windows activation.
+const SERVICES: [&str; 9] = [
+    "169.254.169.254/32",
+    "169.254.169.253/32",
+    "169.254.169.123/32",
+    "169.254.170.2/32",
+    "169.254.169.250/32",
+    "169.254.169.251/32",
+    "fd00:ec2::254/128",
+    "fd00:ec2::253/128",
+    "fd00:ec2::123/128",
 ];
 
 /// One thing that a document says.
@@ -160,10 +156,15 @@ impl World<'_> {
             bits |= if everywhere { Cell::ANY_ADDRESS } else { 0 };
             bits |= if everywhere && all_ports { Cell::ANY_ADDRESS_ALL_PORTS } else { Cell::NARROW };
         }
-        let [reserved, platform] = if self.holds(&Fact::ExemptServices) { SERVICES } else { RANGES };
-        if reserved.iter().any(|own| block(own).contains(&remote)) {
+        let (reserved, platform): (&[&str], &[&str]) = if self.holds(&Fact::ExemptServices) {
+            (&["10.0.1.1/32", "10.0.0.2/32"], &SERVICES)
+        } else {
+            (&["10.0.1.0/30"], &["169.254.0.0/16"])
+        };
+        let is_in = |blocks: &[&str]| blocks.iter().any(|text| block(text).contains(&remote));
+        if is_in(reserved) {
             bits |= Cell::EXEMPT;
-        } else if platform.iter().any(|own| block(own).contains(&remote)) {
+        } else if is_in(platform) {
             bits |= Cell::EXEMPT | Cell::LINK_LOCAL;
         }
         Cell(bits)
