@@ -25,7 +25,7 @@
 //! # Worked example
 //!
 //! Rules 0: tcp 22 from 10.0.0.0/8; 1: all from 10.1.0.0/16; 2: tcp 80-90 from 10.0.0.0/8. Nodes:
-//! 10.0.0.0/8 with [22,22]→0 and [80,90]→2; 10.1.0.0/16 with all→1 below it. For 10.1.2.3, tcp 85:
+//! 10.0.0.0/8 with 22-22→0 and 80-90→2; 10.1.0.0/16 with all→1 below it. For 10.1.2.3, tcp 85:
 //! the innermost node is 10.1.0.0/16, its tree yields 1; its parent's yields 2: rules 1, 2.
 //!
 //! # Cost

@@ -139,7 +139,7 @@ pub struct Question {
     pub message: Message,
     /// Whether it belongs to a tracked connection.
     pub established: bool,
-    /// Whether the source port is [`EPHEMERAL`] because none was given.
+    /// Whether the source port is an ephemeral one because none was given.
     pub assumed_port: bool,
 }
 
