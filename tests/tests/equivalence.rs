@@ -26,15 +26,18 @@
 //!
 //! # Cost
 //!
-//! A packet costs some 20 µs, most of it in the test's own unoptimised code; putting a policy
-//! into force some 20 ms, all of it waiting for the kernel's grace periods. So cases are long,
-//! updates are rare, and two threads with programs and maps of their own wait at the same time.
+//! 360,000 packets in 900 documents, with some 1,800 live updates, take about 45 s of processor time:
+//! a third in the kernel (loading the programs, the packets, the sweeps between cases), the rest in
+//! the test's own unoptimised code. Putting a policy into force as `apply` does waits for the
+//! kernel's grace periods, 10 to 20 ms and on a busy machine 100; so most updates are written in place
+//! (`Eni::rewrite`), and those of every eighth case only are swapped. Two threads share the cases, one
+//! for each side of the link, with programs, maps and clocks of their own.
 //!
 //! # Seeds
 //!
 //! Case `n` of a run with seed `s` has the seed `s + n`. `FILTER_SEED=…` repeats a run, with a
-//! case's own seed it begins with that case. `FILTER_SECONDS=…` goes on with new cases for so long
-//! (`cargo xtask fuzz` does that), else their number is fixed.
+//! case's own seed it begins with that case. `FILTER_SECONDS=…` goes on with new cases for so long,
+//! 0 runs one (`cargo xtask fuzz` sets it), else their number is fixed.
 
 #[path = "equivalence/case.rs"]
 mod case;
@@ -69,7 +72,11 @@ const CASES: u64 = 900;
 /// Packets that they are, at least.
 const PACKETS: u64 = 300_000;
 /// Who run them.
-const WORKERS: usize = 2;
+const WORKERS: u64 = 2;
+/// What a run may take. Where it is not enough, many others use the machine.
+const PATIENCE: Duration = Duration::from_secs(4 * 60);
+/// Packets that are compared even then.
+const PACKETS_IN_A_HURRY: u64 = 10_000;
 
 /// Reasons that these packets cannot meet: they have tests of their own.
 const NEVER_MET: [Reason; 9] = [
@@ -106,24 +113,27 @@ struct Run {
     start: Instant,
     /// How long it goes on; `None`: for [`CASES`].
     time: Option<Duration>,
-    next: AtomicU64,
+    /// Cases that were run.
+    cases: AtomicU64,
     tally: Mutex<Tally>,
     /// The first failure, as small as it gets.
     failure: Mutex<Option<String>>,
 }
 
 impl Run {
-    /// The number of another case, if there shall be one.
-    fn next(&self) -> Option<u64> {
+    /// Whether there shall be another case.
+    fn wants(&self, number: u64) -> bool {
         let failed = self.failure.lock().expect("no worker panics with it").is_some();
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let wanted = self.time.map_or(number < CASES, |time| number == 0 || self.start.elapsed() < time);
-        (wanted && !failed).then_some(number)
+        let in_time = |time| number == 0 || self.start.elapsed() < time;
+        let wanted = self.time.map_or(number < CASES && in_time(PATIENCE), in_time);
+        wanted && !failed
     }
 
-    fn work(&self) {
+    /// Runs the even cases or the odd ones: those of one side, so that only its programs are loaded.
+    fn work(&self, first: u64) {
         let mut programs = Programs::new();
-        while let Some(number) = self.next() {
+        for number in (first..).step_by(WORKERS as usize).take_while(|number| self.wants(*number)) {
+            self.cases.fetch_add(1, Ordering::Relaxed);
             let case = Case::random(self.seed + number);
             let mut tally = [0; Reason::COUNT];
             let result = case.run(&mut programs, &mut tally);
@@ -157,13 +167,14 @@ fn the_programs_say_what_the_rules_say() {
         seed: seed(),
         start: Instant::now(),
         time: given("FILTER_SECONDS").map(Duration::from_secs),
-        next: AtomicU64::new(0),
+        cases: AtomicU64::new(0),
         tally: Mutex::new([0; Reason::COUNT]),
         failure: Mutex::new(None),
     };
     thread::scope(|scope| {
-        for _ in 0..WORKERS {
-            scope.spawn(|| run.work());
+        for first in 0..WORKERS {
+            let run = &run;
+            scope.spawn(move || run.work(first));
         }
     });
     let tally = run.tally.into_inner().expect("no worker panicked");
@@ -171,7 +182,7 @@ fn the_programs_say_what_the_rules_say() {
         println!("{:>8} {}", count, reason.name());
     }
     let (judged, time) = (tally.iter().sum::<u64>(), run.start.elapsed());
-    let cases = run.next.into_inner().saturating_sub(WORKERS as u64);
+    let cases = run.cases.into_inner();
     println!(
         "{cases} documents, {judged} packets in {:.1} s: {:.0} packets a second",
         time.as_secs_f64(),
@@ -181,6 +192,11 @@ fn the_programs_say_what_the_rules_say() {
         panic!("{failure}");
     }
     if run.time.is_some() {
+        return;
+    }
+    assert!(judged > PACKETS_IN_A_HURRY, "only {judged} packets were compared");
+    if cases < CASES {
+        println!("This machine was too busy for all {CASES} documents.");
         return;
     }
     assert!(judged > PACKETS, "only {judged} packets were compared");
