@@ -6,7 +6,7 @@ use aya::{
     sys::{BpfHelper, is_helper_supported},
 };
 
-/// The oldest kernel in which every test passes (`docs/kernels.md`).
+/// The oldest kernel that is supported (`docs/kernels.md` tells what was tested there).
 pub const FLOOR: &str = "6.1";
 
 /// The youngest of what the programs call, each with the version that brought it. What else they
