@@ -140,7 +140,7 @@ impl Quotas {
         Self { numbers, severity, whose }
     }
 
-    /// The finding for `count` of something where `limit` is allowed.
+    /// The finding for `count` of something where `limit` is allowed, and on request `most`.
     fn exceeded(
         &self,
         model: &Model,
@@ -148,8 +148,7 @@ impl Quotas {
         field: String,
         what: &str,
         count: u64,
-        limit: u32,
-        most: Option<u32>,
+        (limit, most): (u32, Option<u32>),
     ) -> Option<Diagnostic> {
         (count > u64::from(limit)).then(|| {
             let most = most.filter(|_| self.whose == AWS_ALLOWS);
@@ -172,7 +171,7 @@ impl Quotas {
                     let what = format!("{family} rules in one direction of {}", group.id);
                     let limit = self.numbers.rules_per_group;
                     let field = group.place.field(list);
-                    found.extend(self.exceeded(model, group.place.at, field, &what, count, limit, None));
+                    found.extend(self.exceeded(model, group.place.at, field, &what, count, (limit, None)));
                 }
             }
         }
@@ -188,8 +187,8 @@ impl Quotas {
             for (family, count) in [("IPv4", rules.len() - v6), ("IPv6", v6)] {
                 let what = format!("{family} {direction} rules of {}", acl.id);
                 let field = acl.place.field("Entries");
-                let (limit, most) = (self.numbers.rules_per_acl, Some(MOST_ACL_RULES));
-                found.extend(self.exceeded(model, acl.place.at, field, &what, count as u64, limit, most));
+                let limit = (self.numbers.rules_per_acl, Some(MOST_ACL_RULES));
+                found.extend(self.exceeded(model, acl.place.at, field, &what, count as u64, limit));
             }
         }
     }
@@ -201,7 +200,7 @@ impl Quotas {
             if let Some(max) = &list.max_entries {
                 let what = format!("MaxEntries of {}", list.id);
                 let (field, limit) = (list.place.field("MaxEntries"), self.numbers.entries_per_list);
-                found.extend(self.exceeded(model, max.at, field, &what, u64::from(max.value), limit, None));
+                found.extend(self.exceeded(model, max.at, field, &what, u64::from(max.value), (limit, None)));
                 if entries.len() > max.value as usize {
                     let message = format!("{} has {} entries, more than MaxEntries", list.id, entries.len());
                     let field = list.place.field("MaxEntries");
@@ -217,7 +216,7 @@ impl Quotas {
                 let what = format!("entries of {}", list.id);
                 let (field, limit) = (list.place.field("Entries"), self.numbers.entries_per_list);
                 let count = entries.len() as u64;
-                found.extend(self.exceeded(model, list.place.at, field, &what, count, limit, None));
+                found.extend(self.exceeded(model, list.place.at, field, &what, count, (limit, None)));
             }
             check_entries(model, list, found);
             if let Some(name) = &list.name {
@@ -249,13 +248,13 @@ impl Quotas {
         let field = || interface.place.field("Groups");
         let at = interface.place.at;
         let what = format!("security groups on {}", interface.id);
-        let (limit, most) = (self.numbers.groups_per_interface, Some(MOST_GROUPS));
-        found.extend(self.exceeded(model, at, field(), &what, count, limit, most));
+        let limit = (self.numbers.groups_per_interface, Some(MOST_GROUPS));
+        found.extend(self.exceeded(model, at, field(), &what, count, limit));
         let largest = groups.iter().flat_map(|group| counts.0[*group]).flatten().max();
         let product = largest.unwrap_or(0) * count;
         let what = format!("rules (those of its largest group times its groups) on {}", interface.id);
         let limit = self.numbers.rules_times_groups;
-        found.extend(self.exceeded(model, at, field(), &what, product, limit, None));
+        found.extend(self.exceeded(model, at, field(), &what, product, (limit, None)));
     }
 }
 
