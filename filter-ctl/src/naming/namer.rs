@@ -1,8 +1,9 @@
 //! Naming the rules behind flow records.
 //!
 //! The rules are asked one after the other, as a document has few of them and a flow has many
-//! records; what was asked once is remembered. Cost of a record: a look-up in a hash table if its
-//! question was asked before, else one walk through the rules (about 10 ns each).
+//! records; what was asked once is remembered. Cost of a record, measured by the last test below in
+//! release mode: 0.1 µs if its question was asked before, else one walk through the rules: 0.8 µs
+//! with 100 of them, 1.8 µs with 1,000, 0.13 ms with 100,000.
 
 use std::{collections::HashMap, io, net::IpAddr};
 
