@@ -1,7 +1,7 @@
 //! Quotas: AWS's, own ones, or none.
 //!
-//! VPC guide, `amazon-vpc-limits`. A rule that refers to a group or prefix list counts in each
-//! address family; a prefix list counts as its `MaxEntries`, or the weight that AWS publishes.
+//! VPC guide, `amazon-vpc-limits`. A rule that refers to a group counts in each address family; a
+//! prefix list counts in its own as its `MaxEntries`, or the weight that AWS publishes.
 
 use std::{collections::HashSet, path::Path};
 
@@ -271,8 +271,13 @@ impl RuleCounts {
                     PeerKind::Cidr(block) => counts[usize::from(block.addr().is_ipv6())] += 1,
                     PeerKind::Group(_) => counts = counts.map(|count| count + 1),
                     PeerKind::PrefixList(id) => {
-                        let weight = list(id).map_or(1, weight);
-                        counts = counts.map(|count| count + weight);
+                        let list = list(id);
+                        let weight = list.map_or(1, weight);
+                        // A list is of one family; of one that does not tell which, both.
+                        for (v6, count) in [false, true].into_iter().zip(&mut counts) {
+                            let other = list.and_then(|list| list.v6).is_some_and(|family| family != v6);
+                            *count += if other { 0 } else { weight };
+                        }
                     }
                 }
             }

@@ -27,6 +27,7 @@
 //! | `new-connection`, `connection` | the rule for this direction, now | the rule that admitted the connection |
 //! | `untracked`, `stray` | the rule | the rule |
 //! | `conntrack-allowance-exceeded` | the rule | the rule (it allowed; there was no room) |
+//! | `strict-tcp` | the rule | the rule (it allowed; the segment may not open a connection) |
 //! | `network-acl` | the rule that denied | not asked |
 //! | `security-group`, ingress | the rule that allowed | none matched |
 //! | `security-group`, egress | not asked: it stands outside of the groups | none matched |

@@ -174,7 +174,7 @@ impl<'a> Case<'a> {
         let here = Ask::Rule(self.direction);
         match self.reason {
             Reason::NewConnection | Reason::Connection => (here, Ask::Rule(direction(self.record.initiator))),
-            Reason::Untracked | Reason::Stray | Reason::AllowanceExceeded => {
+            Reason::Untracked | Reason::Stray | Reason::StrictTcp | Reason::AllowanceExceeded => {
                 (here, Ask::Rule(self.direction))
             }
             Reason::NetworkAcl | Reason::Related => (here, Ask::Nothing),
@@ -334,7 +334,7 @@ mod tests {
         for reason in Reason::ALL.iter().copied().filter(|reason| reason.judged()) {
             let (ingress, egress) = match reason {
                 Reason::NewConnection | Reason::Connection => continue,
-                Reason::Untracked | Reason::Stray | Reason::AllowanceExceeded => {
+                Reason::Untracked | Reason::Stray | Reason::StrictTcp | Reason::AllowanceExceeded => {
                     (names("100", ssh), names("110", out))
                 }
                 Reason::NetworkAcl | Reason::Related => (names("100", "NotAsked"), names("110", "NotAsked")),

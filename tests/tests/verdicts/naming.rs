@@ -249,6 +249,17 @@ fn what_there_was_no_room_for_names_the_rule_that_would_have_let_it_in() {
 }
 
 #[test]
+fn what_strictness_refuses_names_the_rule_that_would_have_let_it_in() {
+    let mut policy = effective(&policy());
+    policy.strict_tcp = true;
+    let ssh = "ingress tcp 22 198.51.100.7/32";
+    each(&EVERYWHERE[..1], &policy, |eni, place| {
+        let mut names = Names::new(eni, &policy);
+        walk(&mut names, eni, place, &[(Ingress, ack(HOST, SSH), Reason::StrictTcp, "30000", ssh)]);
+    });
+}
+
+#[test]
 fn a_sweep_tells_the_oldest_generation_that_is_still_needed() {
     let policy = effective(&policy());
     each(&EVERYWHERE[..1], &policy, |eni, _| {
