@@ -197,10 +197,12 @@ fn without_room_every_protocol_is_refused_and_what_needs_no_entry_passes() {
 fn an_interface_without_room_takes_none_of_another() {
     let policy = Policy::new().allow_in("tcp 22", HOST_RULE);
     let mut programs = programs();
-    let full = with_room_for(&policy, 1);
     let one = [ingress(syn(&host(1), SSH), NewConnection), ingress(syn(&host(2), SSH), NewConnection)];
-    walk(&mut programs.eni(Setting::HOST, Receive::Tc, &full), "another", &establish(1));
     walk(&mut programs.eni(Setting::WORKLOAD, Receive::Tc, &effective(&policy)), "one", &one);
-    let other = [ingress(syn(&host(2), SSH), AllowanceExceeded), tracked(1)];
-    walk(&mut programs.again(Setting::HOST, Receive::Tc), "another", &other);
+    // Those two are not counted against the other's room for one.
+    let other = &mut programs.eni(Setting::HOST, Receive::Tc, &with_room_for(&policy, 1));
+    walk(other, "another", &establish(1));
+    walk(other, "another", &[ingress(syn(&host(2), SSH), AllowanceExceeded), tracked(1)]);
+    let more = [ingress(syn(&host(3), SSH), NewConnection), tracked(3)];
+    walk(&mut programs.again(Setting::WORKLOAD, Receive::Tc), "one", &more);
 }
