@@ -28,6 +28,7 @@ pub mod records;
 pub mod servers;
 pub mod tools;
 pub mod traffic;
+pub mod wrapper;
 
 /// Runs functions in a lab per hook and side, each combination as a test of its own.
 ///

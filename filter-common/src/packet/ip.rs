@@ -21,12 +21,12 @@ const FRAGMENT_LENGTH: usize = 8;
 /// has merged beyond 64 KiB and that says 0 (BIG TCP), all that is there.
 #[inline(always)]
 fn length<B: Bytes>(bytes: &B, offset: usize, said: usize, headers: usize) -> Result<usize, Reason> {
-    let there = bytes.length().saturating_sub(offset);
-    let length = if said <= headers && bytes.segmentation().is_some() { there } else { said };
+    let merged = said <= headers && bytes.segmentation().is_some();
+    let length = if merged { bytes.length().saturating_sub(offset) } else { said };
     if length < headers {
         return Err(Reason::BadIpHeader);
     }
-    if length > there {
+    if !bytes.holds(offset + length) {
         return Err(Reason::Truncated);
     }
     Ok(length)
