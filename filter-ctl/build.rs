@@ -15,17 +15,7 @@ use std::{
 /// What the object is called in `OUT_DIR`.
 const OBJECT: &str = "filter-ebpf.o";
 
-/// Flags of the nested build: the verifier needs debug info as BTF (`--btf`), atomic operations
-/// that return the old value need BPF instruction set 3 (kernel 5.12).
-const FLAGS: [&str; 6] = [
-    "-Cdebuginfo=2",
-    "-Clinker=bpf-linker",
-    "-Clink-arg=--btf",
-    "-Ctarget-cpu=v3",
-    // x86-64 and arm64 read packets unaligned, and the verifier lets them: words instead of bytes.
-    "-Ctarget-feature=+allows-misaligned-mem-access",
-    concat!("--cfg=bpf_target_arch=\"", "x86_64", "\""),
-];
+include!("../filter-ebpf/flags.rs");
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(variable("OUT_DIR")?);

@@ -12,6 +12,11 @@ pub trait Bytes {
     /// one piece of memory.
     fn length(&self) -> usize;
 
+    /// Whether the packet has at least `length` bytes; cheaper than [`Bytes::length`] at some hooks.
+    fn holds(&self, length: usize) -> bool {
+        length <= self.length()
+    }
+
     /// VLAN tags that the hook has taken out of the data and holds as metadata (TC), 0 or 1.
     fn tags_in_metadata(&self) -> usize {
         0

@@ -11,6 +11,7 @@
 
 pub mod abi;
 pub mod address;
+pub mod bench;
 pub mod bytes;
 pub mod cell;
 pub mod connection;

@@ -43,7 +43,6 @@ pub(crate) fn judge<S: Source>(source: &S, direction: Direction) -> Verdict {
     // Writing it makes it valid.
     let result = unsafe {
         (*context).packet = Packet::EMPTY;
-        (*context).measure = Measure { packets: 1, bytes: source.length() as u64, flags: 0 };
         (*context).facts.get().write_volatile(0);
         let result = match (*context).packet.read(source, settings::link()) {
             Ok(()) => READ,
@@ -52,12 +51,13 @@ pub(crate) fn judge<S: Source>(source: &S, direction: Direction) -> Verdict {
         verifier::forget((*context).forgotten.get(), result)
     };
     verifier::forget_memory();
+    // SAFETY: as above.
+    unsafe { measure(source, context, result == READ) };
     let reason = match policy::of(slot) {
         None => Reason::NoPolicy,
         Some(policy) if result == READ => {
             // SAFETY: as above. From here on it is only read, but for what lies in cells.
             let seen = Seen { policy, context: unsafe { &*context }, direction };
-            measure(source, context);
             judge_read(source, &seen, context)
         }
         Some(_) => Reason::from_number(result as u8).unwrap_or(Reason::NoPolicy),
@@ -67,11 +67,17 @@ pub(crate) fn judge<S: Source>(source: &S, direction: Direction) -> Verdict {
     Verdict(reason)
 }
 
+/// Measures the packet: on the wire if it could be read, else as it came.
+///
+/// # Safety
+///
+/// The context is this CPU's own, and its packet is written.
 #[inline(always)]
-fn measure<S: Source>(source: &S, context: *mut Context) {
-    // SAFETY: as in `judge`.
+unsafe fn measure<S: Source>(source: &S, context: *mut Context, read: bool) {
+    // SAFETY: by the caller.
     unsafe {
-        let (packets, bytes) = (*context).packet.on_the_wire(source);
+        let (packets, bytes) =
+            if read { (*context).packet.on_the_wire(source) } else { (1, source.length() as u64) };
         (*context).measure = Measure { packets, bytes, flags: (*context).packet.tcp_flags };
     }
 }
@@ -96,7 +102,8 @@ fn judge_read<S: Source>(source: &S, seen: &Seen<'_>, context: *mut Context) -> 
         seen.forget(fragments::remember(&seen.context.packet, seen.direction, seen.context.moment.stamp));
     }
     // Packets of connections are counted in the connection's entry.
-    if reason.judged() && !matches!(reason, Reason::Connection | Reason::NewConnection) {
+    let logged = seen.context.moment.interval().is_some();
+    if logged && reason.judged() && !matches!(reason, Reason::Connection | Reason::NewConnection) {
         seen.forget(flows::count(seen, reason));
     }
     reason

@@ -75,6 +75,12 @@ impl Bytes for Xdp<'_> {
         // SAFETY: the context is the program's own. Kernel 5.18.
         unsafe { bpf_xdp_get_buff_len(self.0.ctx) as usize }
     }
+
+    #[inline(always)]
+    fn holds(&self, length: usize) -> bool {
+        // Only a multi-buffer frame needs the helper, whose call costs as much as reading a header.
+        length <= self.0.data_end() - self.0.data() || length <= self.length()
+    }
 }
 
 impl Source for Xdp<'_> {

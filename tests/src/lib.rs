@@ -30,6 +30,7 @@ pub mod servers;
 pub mod tools;
 pub mod traffic;
 pub mod wire;
+pub mod wrapper;
 
 /// Runs functions in a lab per hook and side, each combination as a test of its own.
 ///

@@ -35,13 +35,13 @@ fn length<B: Bytes>(
     uncounted: usize,
     headers: usize,
 ) -> Result<usize, Reason> {
-    let there = bytes.length().saturating_sub(offset);
     let says_nothing = field == 0 && bytes.segmentation().is_some();
-    let length = if says_nothing { there } else { uncounted + field as usize };
+    let length =
+        if says_nothing { bytes.length().saturating_sub(offset) } else { uncounted + field as usize };
     if length < headers {
         return Err(Reason::BadIpHeader);
     }
-    if length > there {
+    if !bytes.holds(offset + length) {
         return Err(Reason::Truncated);
     }
     Ok(length)

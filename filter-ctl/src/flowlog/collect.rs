@@ -89,7 +89,7 @@ impl<'a> Collector<'a> {
         let gone = attachments.iter().find(|known| known.slot == slot).map(|known| &known.interface.id);
         let stays =
             |id: &String| attachments.iter().any(|known| known.slot != slot && known.interface.id == *id);
-        if let Some(id) = gone.filter(|id| !stays(*id)) {
+        if let Some(id) = gone.filter(|id| !stays(id)) {
             self.hits.forget(id, &self.spool)?;
         }
         self.losses.forget(slot);

@@ -3,7 +3,7 @@
 use aya::{
     Pod,
     maps::PerCpuValues,
-    programs::{SchedClassifier, TestRun, TestRunOptions, Xdp},
+    programs::{ProgramFd, SchedClassifier, TestRun, TestRunOptions, Xdp},
     util::nr_cpus,
 };
 use filter_common::{
@@ -190,6 +190,16 @@ impl Eni<'_> {
     #[must_use]
     pub fn usage(&self) -> u64 {
         self.programs.host.usage(self.slot).expect("read the usage").connections
+    }
+
+    /// Its program at XDP and the one at the send side of TC, for others to call.
+    #[must_use]
+    pub fn program_fds(&self) -> (&ProgramFd, &ProgramFd) {
+        let ebpf = &self.programs.hooks[&self.setting].ebpf;
+        let xdp: &Xdp = ebpf.program(programs::XDP).expect("the program").try_into().expect("XDP");
+        let send: &SchedClassifier =
+            ebpf.program(programs::TC_SEND).expect("the program").try_into().expect("TC");
+        (xdp.fd().expect("loaded"), send.fd().expect("loaded"))
     }
 
     /// Lets a frame pass or not, as the wire or the host would hand it over.

@@ -5,6 +5,7 @@
 //! `target/bench/`, with the machine they were measured on.
 
 mod count;
+mod datapath;
 mod iperf;
 mod numbers;
 
@@ -22,7 +23,8 @@ use crate::{build, lab, workspace};
 /// Measures the filter, and prints and saves the numbers.
 ///
 /// Benchmarks: `iperf` (TCP and UDP throughput over veth, with and without the filter, and
-/// whether the records count what the far end counts).
+/// whether the records count what the far end counts), `datapath` (nanoseconds that a packet
+/// costs the kernel programs, by rules and by connections; two minutes).
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Only the benchmarks whose name contains this.
@@ -57,7 +59,7 @@ struct Report {
 
 type Benchmark = fn(&Bench) -> Result<Report>;
 
-const BENCHES: [(&str, Benchmark); 1] = [("iperf", iperf::measure)];
+const BENCHES: [(&str, Benchmark); 2] = [("iperf", iperf::measure), ("datapath", datapath::measure)];
 
 pub(crate) fn perform(arguments: &Arguments) -> Result<()> {
     shell::require_root("a benchmark", "it makes network namespaces and loads programs into the kernel")?;

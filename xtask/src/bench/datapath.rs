@@ -1,0 +1,64 @@
+//! What a packet costs the programs that `attach` loads, over an empty program.
+//!
+//! The measuring itself is `tests/benches/datapath.rs`, which has the harness of the verdict
+//! tests; here its wrapper programs are built, and its rows become a table.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::{Bench, Report};
+use crate::{setup, shell, workspace};
+
+include!("../../../filter-ebpf/flags.rs");
+
+pub(super) fn measure(_: &Bench) -> Result<Report> {
+    setup::toolchain()?;
+    let object = wrapper()?;
+    let mut command = workspace::cargo("bench");
+    command.args(["--quiet", "--package", "tests", "--bench", "datapath"]);
+    let output = command
+        .env("FILTER_BENCH_OBJECT", object)
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot start `{}`", shell::describe(&command)))?;
+    if !output.status.success() {
+        bail!("`{}` failed: {}", shell::describe(&command), output.status);
+    }
+    let numbers: Value = serde_json::from_slice(&output.stdout).context("the benchmark wrote no JSON")?;
+    let rows = numbers.as_array().context("the benchmark wrote no rows")?;
+    let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
+    let wrong = rows.iter().map(|row| text(row, "wrong")).filter(|wrong| !wrong.is_empty()).collect();
+    Ok(Report { table: table(rows), numbers, wrong })
+}
+
+/// Builds the wrapper programs, as filter-ctl's build script builds the others.
+fn wrapper() -> Result<PathBuf> {
+    let target = workspace::target().join("bench-ebpf");
+    let flags = FLAGS.join("\u{1f}").replace("x86_64", std::env::consts::ARCH);
+    let mut command = workspace::cargo("build");
+    command.args(["--quiet", "--package", "filter-ebpf", "--bin", "filter-bench", "--profile", "ebpf"]);
+    command.args(["--target", "bpfel-unknown-none", "-Z", "build-std=core", "--target-dir"]).arg(&target);
+    shell::run(command.env("RUSTC_BOOTSTRAP", "1").env("CARGO_ENCODED_RUSTFLAGS", flags))?;
+    Ok(target.join("bpfel-unknown-none/ebpf/filter-bench"))
+}
+
+fn table(rows: &[Value]) -> String {
+    let mut table = format!(
+        "{:<44} {:>8} {:>13} {:>8} {:>8}\n",
+        "ns per packet over an empty program", "median", "spread", "cold", "aim"
+    );
+    for row in rows {
+        let number = |name: &str| row[name].as_i64().unwrap_or_default();
+        let spread = format!("{} to {}", number("least"), number("most"));
+        let aim = row["aim"].as_i64().map_or_else(String::new, |aim| aim.to_string());
+        let name = row["name"].as_str().unwrap_or_default();
+        // Writing to a string does not fail.
+        let _ =
+            writeln!(table, "{name:<44} {:>8} {spread:>13} {:>8} {aim:>8}", number("median"), number("cold"));
+    }
+    table
+}
