@@ -18,7 +18,7 @@ use filter_ctl::policy::{EffectivePolicy, GroupRule, Peer, RuleService};
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use tests::{
-    frame::{self, Frame, flags},
+    frame::{self, flags},
     policy::Policy,
     program::{Eni, Receive, Setting, effective, programs},
     wrapper::{Remotes, Wrapper},

@@ -63,6 +63,8 @@ const IN_THE_KERNEL: usize = 1;
 /// Seconds of random cases, of random inputs to the readers.
 const EQUIVALENCE_SECONDS: &str = "20";
 const READERS_MILLISECONDS: &str = "200";
+/// How libtest ends the line of a test that failed.
+const FAILED: &str = " ... FAILED";
 /// What building may take.
 const BUILDING: Duration = Duration::from_secs(20 * 60);
 
@@ -139,20 +141,23 @@ impl<'a> Judge<'a> {
                 let output = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
                 return Ok(if status.success() { Ran::Well } else { Ran::Badly(output) });
             }
-            if Instant::now() >= deadline {
+            // One failed test is enough; the rest of the suite would only take its time.
+            let output = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
+            let failed = output.contains(FAILED);
+            if failed || Instant::now() >= deadline {
                 // SAFETY: a signal to the group that was made above and is not reaped yet.
                 unsafe { libc::kill(-child.id().cast_signed(), libc::SIGKILL) };
                 child.wait()?;
-                return Ok(Ran::TooLate);
+                return Ok(if failed { Ran::Badly(output) } else { Ran::TooLate });
             }
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(50));
         }
     }
 }
 
 /// The first test that a suite's output names as failed.
 fn first_failed(output: &str) -> String {
-    let failed = output.lines().find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
+    let failed = output.lines().find_map(|line| line.strip_prefix("test ")?.strip_suffix(FAILED));
     failed.unwrap_or("a suite that crashes").to_owned()
 }
 
