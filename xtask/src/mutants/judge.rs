@@ -131,6 +131,8 @@ impl<'a> Judge<'a> {
         let mut command = self.tree.cargo();
         command.args(build).args(more).process_group(0);
         command.env("FILTER_SECONDS", EQUIVALENCE_SECONDS).env("RUST_BACKTRACE", "0");
+        // So that the log says at once why a test failed, and not at the suite's end.
+        command.env("RUST_TEST_NOCAPTURE", "1");
         command.env("BOLERO_RANDOM_TEST_TIME_MS", READERS_MILLISECONDS);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut child =
