@@ -37,6 +37,9 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// Both, each at its [`Direction::index`].
+    pub const BOTH: [Self; 2] = [Self::Ingress, Self::Egress];
+
     /// The other direction: the one in which answers travel.
     #[inline(always)]
     #[must_use]

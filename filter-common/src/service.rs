@@ -58,6 +58,12 @@ impl Service {
     pub const fn icmp(protocol: u8, icmp_type: u8, code: u8) -> Self {
         Self::new(protocol, (icmp_type as u16) << 8 | code as u16)
     }
+
+    /// Its place on the line of all services, which holds the tables one after the other.
+    #[must_use]
+    pub const fn place(self) -> u32 {
+        (self.kind as u32) << 16 | self.value as u32
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::{
     sync::Arc,
 };
 
-use filter_common::track::IdleTimeouts;
+use filter_common::{Direction, track::IdleTimeouts};
 use ipnet::IpNet;
 
 /// Everything that decides about the packets of one network interface.
@@ -103,6 +103,17 @@ pub struct Group {
     pub egress: Vec<GroupRule>,
 }
 
+impl Group {
+    /// Its rules of one direction.
+    #[must_use]
+    pub fn rules(&self, direction: Direction) -> &[GroupRule] {
+        match direction {
+            Direction::Ingress => &self.ingress,
+            Direction::Egress => &self.egress,
+        }
+    }
+}
+
 /// A security group rule, which has one peer, as AWS counts them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GroupRule {
@@ -177,10 +188,31 @@ pub struct NetworkAcl {
     pub egress: Vec<NetworkAclRule>,
 }
 
+impl NetworkAcl {
+    /// The last number that a rule may have (VPC guide, `nacl-rules`); beyond it are the `*`.
+    pub const LAST_NUMBER: u16 = 32_766;
+
+    /// The number of the `*` that denies what no numbered rule matches, of IPv4 or of IPv6 (API,
+    /// `NetworkAclEntry`).
+    #[must_use]
+    pub const fn star(v4: bool) -> u16 {
+        Self::LAST_NUMBER + if v4 { 1 } else { 2 }
+    }
+
+    /// Its rules of one direction.
+    #[must_use]
+    pub fn rules(&self, direction: Direction) -> &[NetworkAclRule] {
+        match direction {
+            Direction::Ingress => &self.ingress,
+            Direction::Egress => &self.egress,
+        }
+    }
+}
+
 /// One numbered entry of a network ACL.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct NetworkAclRule {
-    /// 1 to 32,766.
+    /// 1 to [`NetworkAcl::LAST_NUMBER`].
     pub number: u16,
     /// `RuleAction`: allow or deny.
     pub allow: bool,
@@ -205,4 +237,19 @@ pub enum RuleService {
     Icmpv6(Option<u8>, Option<u8>),
     /// Any other protocol number (6, 17, 1 and 58 have variants of their own).
     Protocol(u8),
+}
+
+impl RuleService {
+    /// Whether a security group's rule for it has any meaning for a remote: ICMP belongs to IPv4 and
+    /// ICMPv6 to IPv6, and the mismatch matches nothing. A network ACL names protocols by number,
+    /// whatever the family (VPC guide, `nacl-rules`; API, `CreateNetworkAclEntry`), so that a deny is
+    /// never void.
+    #[must_use]
+    pub const fn fits(self, remote: &IpNet) -> bool {
+        match self {
+            Self::Icmp(..) => matches!(remote, IpNet::V4(_)),
+            Self::Icmpv6(..) => matches!(remote, IpNet::V6(_)),
+            _ => true,
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! What `filter-ctl` remembers about attached devices between its runs.
 
+use filter_common::abi;
 use serde::{Deserialize, Serialize};
 
 use crate::policy::Interface;
@@ -49,6 +50,15 @@ pub enum Side {
     Workload,
     /// The host's end of the workload's link: what it receives is the interface's egress.
     Host,
+}
+
+impl From<Side> for abi::Side {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Workload => Self::Workload,
+            Side::Host => Self::Host,
+        }
+    }
 }
 
 /// Where the kernel calls a program.

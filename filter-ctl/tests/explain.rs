@@ -59,13 +59,13 @@ fn json_has_the_same_and_the_reply() {
     assert_eq!(answer["rules"][0]["description"], "office");
     assert_eq!(answer["rules"][0]["position"], "IpPermissions[1].Ipv6Ranges[0]");
     assert_eq!(answer["rule"]["rule_id"], answer["rules"][0]["rule_id"]);
-    assert_eq!(answer["network_acl"]["rule"]["number"], 101);
+    assert_eq!(answer["network_acl"]["rule"]["rule_number"], 101);
     assert_eq!(answer["destination"], "2001:db8:0:1::20");
     assert_eq!(answer["reply"]["reason"], "connection");
-    assert_eq!(answer["reply"]["network_acl"]["rule"]["number"], 101);
+    assert_eq!(answer["reply"]["network_acl"]["rule"]["rule_number"], 101);
     let layers: Vec<_> =
         answer["layers"].as_array().expect("a list").iter().map(|one| &one["layer"]).collect();
-    assert_eq!(layers, ["never-filtered", "exempt", "network-acl", "connection", "security-groups"]);
+    assert_eq!(layers, ["never-filtered", "exempt", "network-acl", "connection", "security-group"]);
 }
 
 #[test]

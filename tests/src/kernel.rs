@@ -5,18 +5,12 @@
 
 use std::io::Write;
 
-use aya::programs::{SchedClassifier, TcAttachType};
+pub use filter_ctl::datapath::kernel::has_tcx;
 
 use crate::{
     lab::{Hook, Lab, Side},
     policy::Policy,
 };
-
-/// Whether the kernel has TCX (Linux 6.6).
-#[must_use]
-pub fn has_tcx() -> bool {
-    SchedClassifier::query_tcx("lo", TcAttachType::Ingress).is_ok()
-}
 
 /// TCX where the kernel has it, else what takes its place.
 #[must_use]

@@ -77,6 +77,8 @@ const WORKERS: u64 = 2;
 const PATIENCE: Duration = Duration::from_secs(4 * 60);
 /// Packets that are compared even then.
 const PACKETS_IN_A_HURRY: u64 = 10_000;
+/// Packets that a run of given length compares, unless that is 0, which is a single case.
+const PACKETS_IN_A_MOMENT: u64 = 1_000;
 
 /// Reasons that these packets cannot meet: they have tests of their own.
 const NEVER_MET: [Reason; 9] = [
@@ -191,15 +193,20 @@ fn the_programs_say_what_the_rules_say() {
     if let Some(failure) = run.failure.into_inner().expect("no worker panicked") {
         panic!("{failure}");
     }
-    if run.time.is_some() {
+    let least = match run.time {
+        None if cases < CASES => PACKETS_IN_A_HURRY,
+        None => PACKETS,
+        Some(Duration::ZERO) => 0,
+        Some(_) => PACKETS_IN_A_MOMENT,
+    };
+    assert!(judged > least, "only {judged} packets were compared");
+    if least < PACKETS {
+        println!(
+            "HURRIED: {cases} documents, where an ordinary run has {CASES}. That each reason was met often is not \
+             asserted."
+        );
         return;
     }
-    assert!(judged > PACKETS_IN_A_HURRY, "only {judged} packets were compared");
-    if cases < CASES {
-        println!("This machine was too busy for all {CASES} documents.");
-        return;
-    }
-    assert!(judged > PACKETS, "only {judged} packets were compared");
     // Packets that say nothing prove nothing.
     for reason in Reason::ALL.iter().filter(|reason| !NEVER_MET.contains(reason)) {
         let count = tally[*reason as usize];

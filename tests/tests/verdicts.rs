@@ -29,6 +29,8 @@ mod room;
 mod services;
 #[path = "verdicts/strict.rs"]
 mod strict;
+#[path = "verdicts/timeouts.rs"]
+mod timeouts;
 #[path = "verdicts/tracking.rs"]
 mod tracking;
 #[path = "verdicts/untracked.rs"]

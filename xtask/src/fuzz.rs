@@ -38,7 +38,7 @@ const READERS: [(&str, &str); 2] = [("filter-common", "tests::fuzz::"), ("filter
 /// Rules against kernel.
 const EQUIVALENCE: (&str, &str) = ("tests/equivalence", "the_programs_say_what_the_rules_say");
 
-/// What a suite may take beyond its time: to load its programs, to shrink a failure.
+/// What a suite may take beyond twice its time: to load its programs, to shrink a failure.
 const GRACE: Duration = Duration::from_secs(5 * 60);
 
 pub(crate) fn perform(arguments: &Arguments) -> Result<()> {
@@ -71,5 +71,5 @@ fn run(
     let program = program.with_context(|| format!("the build made no suite {suite}"))?;
     let mut command = program.command(built, &[targets.to_owned(), "--nocapture".to_owned()]);
     command.envs(variables.iter().map(|(name, value)| (name, value)));
-    report.run(suite, || suite::run(&mut command, time + GRACE))
+    report.run(suite, || suite::run(&mut command, time * 2 + GRACE))
 }

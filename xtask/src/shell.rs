@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -92,12 +93,24 @@ pub(crate) enum Ended {
     Well,
     Badly,
     TooLate,
+    Enough,
 }
 
 /// Runs a command whose output the user sees, for at most `limit`.
 pub(crate) fn run_for(command: &mut Command, limit: Duration) -> Result<Ended> {
+    run_until(command, limit, || Ok(false))
+}
+
+/// Runs a command until it ends, `limit` is over, or `enough` says so, which is asked again and
+/// again. What the command has started ends with it, as it is in a process group of its own.
+pub(crate) fn run_until(
+    command: &mut Command,
+    limit: Duration,
+    mut enough: impl FnMut() -> Result<bool>,
+) -> Result<Ended> {
     let mut child = command
         .stdin(Stdio::null())
+        .process_group(0)
         .spawn()
         .with_context(|| format!("cannot start `{}`", describe(command)))?;
     let deadline = Instant::now() + limit;
@@ -105,10 +118,12 @@ pub(crate) fn run_for(command: &mut Command, limit: Duration) -> Result<Ended> {
         if let Some(status) = child.try_wait()? {
             return Ok(if status.success() { Ended::Well } else { Ended::Badly });
         }
-        if Instant::now() >= deadline {
-            child.kill()?;
+        let is_enough = enough()?;
+        if is_enough || Instant::now() >= deadline {
+            // SAFETY: a signal to the group that was made above and whose leader is not reaped yet.
+            unsafe { libc::kill(-child.id().cast_signed(), libc::SIGKILL) };
             child.wait()?;
-            return Ok(Ended::TooLate);
+            return Ok(if is_enough { Ended::Enough } else { Ended::TooLate });
         }
         thread::sleep(Duration::from_millis(50));
     }

@@ -103,7 +103,7 @@ fn zeroes_are_no_key() {
 #[test]
 fn every_direction_and_reason_is_a_kind_of_flow() {
     let mut kinds = Vec::new();
-    for direction in [Direction::Ingress, Direction::Egress] {
+    for direction in Direction::BOTH {
         for reason in Reason::ALL {
             let kind = flow_kind(direction, *reason);
             // The programs read the direction back from this bit.

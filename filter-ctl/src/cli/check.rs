@@ -101,9 +101,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                 .iter()
                 .map(|(policy, compiled)| {
                     json!({
+                        "interface_id": policy.interface.id,
                         "interface": policy.interface,
                         "security_groups": policy.groups.iter().map(|group| &group.id).collect::<Vec<_>>(),
-                        "network_acl": policy.nacl.id,
+                        "network_acl_id": policy.nacl.id,
                         "flow_log_interval": policy.flow_log_interval,
                         "connections_allowed": policy.allowance,
                         "strict_tcp": policy.strict_tcp,

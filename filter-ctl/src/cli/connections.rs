@@ -4,7 +4,7 @@ use filter_common::{
     Direction,
     service::{ICMP, ICMPV6, TCP, UDP},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Exit, Failure, Output, OutputArguments, output};
 use crate::datapath::{
@@ -65,7 +65,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             let connections: Vec<_> = tracked
                 .iter()
                 .map(|one| {
-                    json!({
+                    let mut json = json!({
                         "interface_id": of(one.slot).map(|attachment| &attachment.interface.id),
                         "device": of(one.slot).map(|attachment| &attachment.device),
                         "protocol": one.protocol,
@@ -75,10 +75,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                         "remote_port": one.remote.1,
                         "state": one.phase.name(),
                         "origin": one.origin.name(),
-                        "age_seconds": one.age.as_secs_f64(),
-                        "idle_seconds": one.idle.as_secs_f64(),
-                        "expires_in_seconds": one.expires.as_secs_f64(),
-                    })
+                    });
+                    if let Value::Object(all) = &mut json {
+                        all.extend(one.times_json());
+                    }
+                    json
                 })
                 .collect();
             output::print_json(&json!({ "connections": connections }));

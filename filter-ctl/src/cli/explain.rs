@@ -46,8 +46,8 @@ pub struct Arguments {
     #[arg(long, value_parser = protocol_number, required_unless_present = "packets")]
     pub protocol: Option<u8>,
 
-    /// Where it comes from: 192.0.2.1, 192.0.2.1:443, 2001:db8::1 or [2001:db8::1]:443. On egress by
-    /// default the interface's primary address; by default an ephemeral port
+    /// Where it comes from: 192.0.2.1, 192.0.2.1:443 or 2001:db8::1, which stands in brackets before a
+    /// port. On egress by default the interface's primary address; by default an ephemeral port
     #[arg(long, value_name = "ADDRESS[:PORT]")]
     pub source: Option<Endpoint>,
 

@@ -16,15 +16,13 @@ use crate::{
         hits::{ByDirection, Count, InterfaceHits, last_written},
         lock::Lock,
     },
-    naming::{AclRuleName, Book, Decision, GroupRuleName, book::any_other},
-    policy::{Group, NetworkAclRule},
+    naming::{AclRuleName, Book, Decision, GroupRuleName},
+    policy::{Group, NetworkAcl, NetworkAclRule},
     text,
 };
 
 /// How long it waits for another reader of the flow log.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-const DIRECTIONS: [Direction; 2] = [Direction::Ingress, Direction::Egress];
 
 /// Shows the counters of the rules of some attached interfaces.
 pub(super) fn show(places: &Places, reports: &[Report], to: Output) -> Result<(), Failure> {
@@ -113,7 +111,7 @@ impl Rows {
         let (mut groups, mut acl) = (Vec::new(), Vec::new());
         let (mut group_counts, mut acl_counts) = (hits.groups.clone(), hits.acl.clone());
         if let Some(book) = book {
-            for direction in DIRECTIONS {
+            for direction in Direction::BOTH {
                 for group in book.groups() {
                     add_group(group, direction, &mut group_counts, &mut groups);
                 }
@@ -126,7 +124,7 @@ impl Rows {
         groups.extend(rest.into_iter().map(|(decision, counts)| GroupRow { decision, rule: None, counts }));
         let mut rest: Vec<_> = acl_counts.into_iter().collect();
         rest.sort_by(|one, other| one.0.cmp(&other.0));
-        for direction in DIRECTIONS {
+        for direction in Direction::BOTH {
             for (decision, counts) in &rest {
                 let count = counts[direction.index()];
                 if count != Count::default() {
@@ -144,9 +142,8 @@ fn add_group(
     counts: &mut HashMap<Decision<GroupRuleName>, ByDirection>,
     rows: &mut Vec<GroupRow>,
 ) {
-    let rules = if direction == Direction::Ingress { &group.ingress } else { &group.egress };
     let mut known = std::collections::HashSet::new();
-    for rule in rules {
+    for rule in group.rules(direction) {
         let id = group.rule_id(direction, rule);
         // What is written twice is one rule.
         if !known.insert(id.clone()) {
@@ -183,8 +180,8 @@ fn add_acl(
         add(*number, (*allow, service.to_string(), prefix.to_string()), true);
     }
     let has_v6 = rules.iter().any(|rule| rule.prefix.addr().is_ipv6());
-    add(any_other(true), (false, "all".into(), "0.0.0.0/0".into()), true);
-    add(any_other(false), (false, "all".into(), "::/0".into()), has_v6);
+    add(NetworkAcl::star(true), (false, "all".into(), "0.0.0.0/0".into()), true);
+    add(NetworkAcl::star(false), (false, "all".into(), "::/0".into()), has_v6);
 }
 
 /// Why there is no rule, in words.
@@ -264,7 +261,7 @@ fn describe(report: &Report, rows: &Rows, hits: &InterfaceHits) -> String {
         .map(|AclRow { decision, direction, rule, count }| {
             let name = decision.rule();
             let number = name.map_or("-".to_owned(), |name| match name.number {
-                number if number > 32_766 => format!("{number} (*)"),
+                number if number > NetworkAcl::LAST_NUMBER => format!("{number} (*)"),
                 number => number.to_string(),
             });
             let [action, service, peer] = match rule {

@@ -37,7 +37,7 @@ use std::{collections::HashMap, hash::Hash};
 use filter_common::{
     Direction,
     cell::{Cell, CellPair},
-    service::ServiceKind,
+    service::{Service, ServiceKind},
 };
 use ipnet::IpNet;
 
@@ -180,8 +180,7 @@ fn group_bits(service: RuleService, any: bool) -> u8 {
 /// Where on the line of services a rule's are: first and last place of each stretch, ascending.
 pub(crate) fn spans(service: RuleService) -> Vec<(u32, u32)> {
     let span = |kind: ServiceKind, first: u16, last: u16| {
-        let base = (kind as u32) << 16;
-        (base | u32::from(first), base | u32::from(last))
+        (Service { kind, value: first }.place(), Service { kind, value: last }.place())
     };
     let icmp = |kind: ServiceKind, icmp_type: Option<u8>, code: Option<u8>| match (icmp_type, code) {
         (None, None) => vec![span(kind, 0, u16::MAX)],
@@ -210,17 +209,6 @@ fn is_v4(prefix: &IpNet) -> bool {
     matches!(prefix, IpNet::V4(_))
 }
 
-/// Whether a security group's rule has any meaning for a remote: ICMP belongs to IPv4 and ICMPv6
-/// to IPv6, and the mismatch matches nothing. A network ACL names protocols by number, whatever
-/// the family (VPC guide, `nacl-rules`; API, `CreateNetworkAclEntry`), so that a deny is never void.
-fn has_meaning(service: RuleService, remote: &IpNet) -> bool {
-    match service {
-        RuleService::Icmp(..) => is_v4(remote),
-        RuleService::Icmpv6(..) => !is_v4(remote),
-        _ => true,
-    }
-}
-
 /// All that prefixes contribute, as functions over the line of services.
 pub(super) struct Effects {
     /// Each prefix once, sorted (a prefix before those within it), with its number in `functions`.
@@ -236,12 +224,12 @@ pub(super) struct Effects {
 /// Gathers what every prefix of a policy contributes.
 pub(super) fn gather(policy: &EffectivePolicy) -> Effects {
     let mut gathering = Gathering::default();
-    for group in &policy.groups {
-        gathering.group(Direction::Ingress, &group.ingress);
-        gathering.group(Direction::Egress, &group.egress);
+    for direction in Direction::BOTH {
+        for group in &policy.groups {
+            gathering.group(direction, group.rules(direction));
+        }
+        gathering.network_acl(direction, policy.nacl.rules(direction));
     }
-    gathering.network_acl(Direction::Ingress, &policy.nacl.ingress);
-    gathering.network_acl(Direction::Egress, &policy.nacl.egress);
     let rules = gathering.v4.len() + gathering.v6.len() + gathering.void;
 
     for prefix in &policy.subnet {
@@ -294,7 +282,7 @@ impl Gathering {
             let narrow = self.number(Atom::Group { direction, service, any: false });
             for rule in alike {
                 for prefix in rule.peer.prefixes() {
-                    if !has_meaning(service, prefix) {
+                    if !service.fits(prefix) {
                         self.void += 1;
                     } else if rule.peer.is_any_address() {
                         self.add(prefix, Atom::Group { direction, service, any: true });

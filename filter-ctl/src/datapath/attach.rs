@@ -183,10 +183,7 @@ impl Session {
 
         let constants = Constants {
             slot,
-            side: match order.side {
-                Side::Workload => abi::Side::Workload,
-                Side::Host => abi::Side::Host,
-            },
+            side: order.side.into(),
             link: order.device.link.clone().unwrap_or(abi::Link::Ethernet),
             grace_until: clock.ticks.wrapping_add(clock.ticks_of(order.grace)),
             fragment_stamps: clock.stamps_of(abi::FRAGMENT_SECONDS),

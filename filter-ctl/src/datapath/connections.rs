@@ -9,6 +9,7 @@ use filter_common::{
     table::{LANES, RESERVED, lane},
     track::Phase,
 };
+use serde_json::Value;
 
 use super::{error::Error, host::Host, policy, sys};
 
@@ -33,6 +34,16 @@ pub struct Tracked {
     pub idle: Duration,
     /// Until it is forgotten if no packet comes.
     pub expires: Duration,
+}
+
+impl Tracked {
+    /// Its times, in seconds, as fields of a JSON object.
+    #[must_use]
+    pub fn times_json(&self) -> [(String, Value); 3] {
+        let times =
+            [("age_seconds", self.age), ("idle_seconds", self.idle), ("expires_in_seconds", self.expires)];
+        times.map(|(name, time)| (name.to_owned(), time.as_secs_f64().into()))
+    }
 }
 
 /// All connections that have not expired, in the order of slot, protocol, local and remote.

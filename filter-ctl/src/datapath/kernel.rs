@@ -9,8 +9,9 @@ use aya::{
 /// The oldest kernel that is supported (`docs/kernels.md` tells what was tested there).
 pub const FLOOR: &str = "6.1";
 
-/// The youngest of what the programs call, each with the version that brought it. What else they
-/// need is older: ring buffers (5.8), map values in memory (5.5), compare-and-swap (5.12).
+/// The youngest of what the programs call, each with the version that brought it: the first whose
+/// `include/uapi/linux/bpf.h` lists it. What else they need is older: ring buffers (5.8), map values
+/// in memory (5.5), compare-and-swap (5.12).
 const NEEDED: [(BpfHelper, &str); 3] = [
     (BpfHelper::BPF_FUNC_xdp_load_bytes, "XDP on frames in several buffers (Linux 5.18)"),
     (BpfHelper::BPF_FUNC_loop, "loops that are verified once (bpf_loop, Linux 5.17)"),

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeSet;
 
+use filter_common::Direction;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     compile::Compiled,
-    policy::{EffectivePolicy, Exemptions, Group, NetworkAclRule, Peer},
+    policy::{EffectivePolicy, Exemptions, NetworkAclRule, Peer},
 };
 
 /// Rules that are kept in words.
@@ -42,12 +43,12 @@ impl Rules {
     /// A policy's rules.
     #[must_use]
     pub fn of(policy: &EffectivePolicy, compiled: &Compiled) -> Self {
-        let sum = |count: fn(&Group) -> usize| policy.groups.iter().map(count).sum();
+        let of_groups = |direction| policy.groups.iter().map(|group| group.rules(direction).len()).sum();
         Self {
             groups: policy.groups.iter().map(|group| group.id.clone()).collect(),
             network_acl: policy.nacl.id.clone(),
-            group_rules: [sum(|group| group.ingress.len()), sum(|group| group.egress.len())],
-            network_acl_rules: [policy.nacl.ingress.len(), policy.nacl.egress.len()],
+            group_rules: Direction::BOTH.map(of_groups),
+            network_acl_rules: Direction::BOTH.map(|direction| policy.nacl.rules(direction).len()),
             strict_tcp: policy.strict_tcp,
             exemptions: policy.exemptions,
             block_bytes: compiled.statistics.block_bytes,

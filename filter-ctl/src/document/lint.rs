@@ -98,11 +98,7 @@ impl Document {
             }
             About::AclRule(position, direction, number) => {
                 let acl = self.model.acls.get(position)?;
-                let rules = match direction {
-                    Direction::Ingress => &subject.acls[position].ingress,
-                    Direction::Egress => &subject.acls[position].egress,
-                };
-                let rule_number = rules.get(number)?.number;
+                let rule_number = subject.acls[position].rules(direction).get(number)?.number;
                 let place = acl.places.get(&(direction == Direction::Egress, rule_number))?;
                 let name = acl_rule(&acl.id, direction, Some(rule_number));
                 (place.at, place.path.clone(), name)

@@ -12,29 +12,24 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
 };
 
-use filter_common::{
-    Direction,
-    abi::Side,
-    policy::Words,
-    verdict::{Category, Reason},
-};
+use filter_common::{Direction, abi::Side, policy::Words, verdict::Reason};
 use serde::{
     Deserialize, Deserializer,
     de::{self, Visitor},
 };
 
 use super::{
-    Asked, Facts, Question, acl_star,
+    Asked, Facts, Question,
     endpoint::Endpoint,
     index::Index,
     is_tracked,
-    judgement::{judge, layer, verdict},
+    judgement::{asks_groups, judge, layer, verdict},
     protocol_number,
 };
 use crate::{
     clock::Clock,
     compile::Compiled,
-    policy::{EffectivePolicy, Group, GroupRule, Interface, NetworkAclRule},
+    policy::{EffectivePolicy, Interface, NetworkAcl, NetworkAclRule},
 };
 
 /// Longest line that is read, in bytes; a packet takes a few hundred.
@@ -157,11 +152,8 @@ impl Target {
         Self {
             interface: policy.interface.clone(),
             block: compiled.block(&clock, 1),
-            groups: [
-                groups(policy, Direction::Ingress, |group| &group.ingress),
-                groups(policy, Direction::Egress, |group| &group.egress),
-            ],
-            acl: [acl(&policy.nacl.ingress), acl(&policy.nacl.egress)],
+            groups: Direction::BOTH.map(|direction| groups(policy, direction)),
+            acl: Direction::BOTH.map(|direction| acl(policy.nacl.rules(direction))),
         }
     }
 
@@ -173,21 +165,15 @@ impl Target {
             (question.direction.index(), question.remote(), question.service());
         write!(out, r#"{{"verdict":"{}","layer":"{}","rule":"#, verdict(reason), layer(reason))?;
         let groups = &self.groups[direction];
-        let asked = match reason.category() {
-            Category::Accepted | Category::Rejected => {
-                !question.established && reason != Reason::SourceDestCheck
-            }
-            Category::NeverFiltered | Category::Exempt | Category::Unparsable => false,
-        };
         if reason == Reason::NetworkAcl {
             let acl = &self.acl[direction];
             acl.index.matches(remote, service, found);
-            let number =
-                found.first().map_or(acl_star(remote.is_ipv4()), |rule| acl.names[*rule as usize].into());
+            let star = NetworkAcl::star(remote.is_ipv4());
+            let number = found.first().map_or(star, |rule| acl.names[*rule as usize]);
             write!(out, "{number}")?;
         }
         found.clear();
-        if asked {
+        if asks_groups(question, reason) {
             groups.index.matches(remote, service, found);
         }
         let names = || found.iter().map(|rule| groups.names[*rule as usize].as_str());
@@ -206,9 +192,10 @@ impl Target {
 }
 
 /// The groups' rules of a direction, in the document's order.
-fn groups(policy: &EffectivePolicy, direction: Direction, of: fn(&Group) -> &[GroupRule]) -> Named<String> {
+fn groups(policy: &EffectivePolicy, direction: Direction) -> Named<String> {
+    let all = policy.groups.iter();
     let rules =
-        || policy.groups.iter().flat_map(move |group| of(group).iter().map(move |rule| (group, rule)));
+        || all.clone().flat_map(move |group| group.rules(direction).iter().map(move |rule| (group, rule)));
     let names = rules()
         .map(|(group, rule)| {
             serde_json::json!({ "group_id": group.id, "rule_id": group.rule_id(direction, rule) }).to_string()

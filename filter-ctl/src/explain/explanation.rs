@@ -2,16 +2,12 @@
 
 use std::path::PathBuf;
 
-use filter_common::{
-    abi::Side,
-    cell::Cell,
-    verdict::{Category, Reason},
-};
+use filter_common::{abi::Side, cell::Cell, verdict::Reason};
 use serde_json::{Value, json};
 
 use super::{
     Facts, Matched, Message, Question, is_tracked,
-    judgement::{judge, layer, verdict},
+    judgement::{asks_groups, judge, layer, verdict},
     layers::{self, Layer},
 };
 use crate::{datapath::connections::Tracked, policy::EffectivePolicy};
@@ -99,13 +95,8 @@ impl Answer {
 
     /// The groups' rules that match, where they were asked.
     fn rules(&self) -> &[super::NamedRule] {
-        let judged = matches!(self.reason.category(), Category::Accepted | Category::Rejected);
         match &self.matched {
-            Some(matched)
-                if judged && !self.question.established && self.reason != Reason::SourceDestCheck =>
-            {
-                &matched.groups
-            }
+            Some(matched) if asks_groups(&self.question, self.reason) => &matched.groups,
             _ => &[],
         }
     }
@@ -141,7 +132,7 @@ impl Answer {
         json["rule"] = self.rule();
         json["rules"] = json!(self.rules());
         json["network_acl"] =
-            json!(matched.map(|matched| json!({ "id": matched.acl_id, "rule": matched.acl })));
+            json!(matched.map(|matched| json!({ "network_acl_id": matched.acl_id, "rule": matched.acl })));
         json["nearest_misses"] = match (misses, acl_misses) {
             (Some(misses), _) => json!(misses),
             (None, Some(misses)) => json!(misses),
@@ -236,24 +227,21 @@ impl Document {
 impl InForce {
     fn to_json(&self) -> Value {
         let connection = self.connection.map(|one| {
-            json!({
-                "state": one.phase.name(),
-                "origin": one.origin.name(),
-                "age_seconds": one.age.as_secs_f64(),
-                "idle_seconds": one.idle.as_secs_f64(),
-                "expires_in_seconds": one.expires.as_secs_f64(),
-            })
+            let mut json = json!({ "state": one.phase.name(), "origin": one.origin.name() });
+            if let Value::Object(all) = &mut json {
+                all.extend(one.times_json());
+            }
+            json
         });
         let document = match &self.document {
-            Document::Same(path) => json!({ "path": path, "differs": false }),
+            Document::Same(path) => json!({ "path": path }),
             Document::Differs(path, reason) => json!({
                 "path": path,
-                "differs": true,
                 "verdict": verdict(*reason),
                 "layer": layer(*reason),
                 "reason": reason.name(),
             }),
-            Document::Unreadable(path, error) => json!({ "path": path, "differs": null, "error": error }),
+            Document::Unreadable(path, error) => json!({ "path": path, "error": error }),
         };
         json!({
             "device": self.device,

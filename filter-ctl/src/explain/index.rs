@@ -106,7 +106,7 @@ impl Index {
         };
         // The first range begins at 0.
         let mut node = ranges[ranges.partition_point(|range| range.0 <= place) - 1].1;
-        let service = (service.kind as u32) << 16 | u32::from(service.value);
+        let service = service.place();
         while let Some(Node { parent, spans }) = self.nodes.get(node as usize) {
             spans.find(service, found);
             node = *parent;

@@ -153,6 +153,13 @@ pub const fn layer(reason: Reason) -> &'static str {
     }
 }
 
+/// Whether rules of the groups had a say in this outcome.
+#[must_use]
+pub const fn asks_groups(question: &Question, reason: Reason) -> bool {
+    let judged = matches!(reason.category(), Category::Accepted | Category::Rejected);
+    judged && !question.established && !matches!(reason, Reason::SourceDestCheck)
+}
+
 /// Whether the packet begins a tracked connection or belongs to one.
 #[must_use]
 pub const fn is_tracked(reason: Reason) -> bool {

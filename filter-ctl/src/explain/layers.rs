@@ -13,12 +13,13 @@ use filter_common::{
 };
 use serde::Serialize;
 
-use super::{AclRule, Facts, Matched, Message, Question, STAR_V4, is_tracked, protocol_name};
+use super::{AclRule, Facts, Matched, Message, Question, is_tracked, protocol_name};
 
 /// A layer's say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Layer {
-    /// `never-filtered`, `exempt`, `source-dest-check`, `network-acl`, `connection`, `security-groups`.
+    /// `never-filtered`, `exempt`, `source-dest-check`, `network-acl`, `connection`, `security-group`:
+    /// the names that a verdict calls them by.
     pub(super) layer: &'static str,
     /// `yes`, `no`, `allow`, `deny`, `not-asked`.
     pub(super) says: &'static str,
@@ -122,7 +123,7 @@ fn network_acl(question: &Question, facts: &Facts, matched: Option<&Matched>) ->
     let says = if facts.forward.has(Cell::NACL_ALLOW) { "allow" } else { "deny" };
     let Some(matched) = matched else { return Layer::new("network-acl", says, "by the tables in force") };
     let acl = &matched.acl;
-    let why = if acl.number >= STAR_V4 {
+    let why = if acl.is_star() {
         format!("{} {} ({})", matched.acl_id, acl.rule, acl.number)
     } else {
         format!("{} rule {}: {} {}", matched.acl_id, acl.number, acl.action, acl.rule)
@@ -144,10 +145,10 @@ fn connection(question: &Question) -> Layer {
 
 fn groups(question: &Question, facts: &Facts, matched: Option<&Matched>) -> Layer {
     if question.established {
-        return Layer::new("security-groups", "not-asked", "they had their say when the connection began");
+        return Layer::new("security-group", "not-asked", "they had their say when the connection began");
     }
     let says = if facts.forward.has(Cell::GROUP_ALLOW) { "allow" } else { "deny" };
-    let Some(matched) = matched else { return Layer::new("security-groups", says, "by the tables in force") };
+    let Some(matched) = matched else { return Layer::new("security-group", says, "by the tables in force") };
     let name = |rule: &super::NamedRule| {
         let through = rule.through.map(|prefix| format!(" ({prefix})")).unwrap_or_default();
         let description = rule.description.as_ref().map(|text| format!(", {text:?}")).unwrap_or_default();
@@ -165,12 +166,12 @@ fn groups(question: &Question, facts: &Facts, matched: Option<&Matched>) -> Laye
             .iter()
             .map(|miss| format!("but for the {}: {}; {}", miss.key.name(), name(&miss.rule), miss.by));
         let why = format!("none of the {all} of {groups} matches");
-        Layer { details: details.collect(), ..Layer::new("security-groups", says, why) }
+        Layer { details: details.collect(), ..Layer::new("security-group", says, why) }
     } else {
         let why = format!("{} of the {all} of {groups}", matched.groups.len());
         Layer {
             details: matched.groups.iter().map(name).collect(),
-            ..Layer::new("security-groups", says, why)
+            ..Layer::new("security-group", says, why)
         }
     }
 }

@@ -9,20 +9,9 @@ use super::{
     miss::{self, Miss},
 };
 use crate::{
-    policy::{EffectivePolicy, Group, GroupRule, NetworkAclRule, Peer},
+    policy::{EffectivePolicy, Group, GroupRule, NetworkAcl, NetworkAclRule, Peer},
     reference::Reference,
 };
-
-/// Number of the network ACL's `*` for IPv4 (VPC guide, `nacl-rules`; API, `NetworkAclEntry`).
-pub const STAR_V4: u32 = 32_767;
-/// Number of the network ACL's `*` for IPv6.
-pub const STAR_V6: u32 = 32_768;
-
-/// The number of the `*` that denies what no numbered rule matches.
-#[must_use]
-pub const fn acl_star(v4: bool) -> u32 {
-    if v4 { STAR_V4 } else { STAR_V6 }
-}
 
 /// A security group's rule with its names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -76,8 +65,9 @@ impl NamedRule {
 /// A network ACL's rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AclRule {
-    /// 1 to 32,766, or [`STAR_V4`] or [`STAR_V6`].
-    pub number: u32,
+    /// 1 to [`NetworkAcl::LAST_NUMBER`], or [`NetworkAcl::star`].
+    #[serde(rename = "rule_number")]
+    pub number: u16,
     /// `allow` or `deny`.
     pub action: &'static str,
     /// What it says: `tcp 443 from 0.0.0.0/0`; of a `*`, that no rule matches.
@@ -87,14 +77,20 @@ pub struct AclRule {
 impl AclRule {
     pub(super) fn new(direction: Direction, rule: &NetworkAclRule) -> Self {
         Self {
-            number: rule.number.into(),
+            number: rule.number,
             action: if rule.allow { "allow" } else { "deny" },
             rule: format!("{} {} {}", rule.service, toward(direction), rule.prefix),
         }
     }
 
     fn star(v4: bool) -> Self {
-        Self { number: acl_star(v4), action: "deny", rule: "*: no numbered rule matches".to_owned() }
+        let rule = "*: no numbered rule matches".to_owned();
+        Self { number: NetworkAcl::star(v4), action: "deny", rule }
+    }
+
+    /// Whether no numbered rule matches.
+    pub(super) const fn is_star(&self) -> bool {
+        self.number > NetworkAcl::LAST_NUMBER
     }
 }
 
@@ -130,10 +126,6 @@ impl Matched {
     pub fn new(policy: &EffectivePolicy, question: &Question) -> Self {
         let reference = Reference::new(policy);
         let (direction, remote, service) = (question.direction, question.remote(), question.service());
-        let of = |group: &'_ Group| match direction {
-            Direction::Ingress => group.ingress.len(),
-            Direction::Egress => group.egress.len(),
-        };
         let acl = reference.nacl_rule(direction, remote, service);
         let groups: Vec<_> = reference
             .group_rules(direction, remote, service)
@@ -146,7 +138,7 @@ impl Matched {
             group_misses: if groups.is_empty() { miss::of_groups(policy, question) } else { Vec::new() },
             groups,
             group_ids: policy.groups.iter().map(|group| group.id.clone()).collect(),
-            group_rules: policy.groups.iter().map(of).sum(),
+            group_rules: policy.groups.iter().map(|group| group.rules(direction).len()).sum(),
         }
     }
 }

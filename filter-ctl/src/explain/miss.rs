@@ -11,10 +11,7 @@
 
 use std::net::IpAddr;
 
-use filter_common::{
-    Direction,
-    service::{ICMP, ICMPV6, TCP, UDP},
-};
+use filter_common::service::{ICMP, ICMPV6, TCP, UDP};
 use ipnet::IpNet;
 use serde::Serialize;
 
@@ -68,13 +65,8 @@ type Off = Option<(u32, String)>;
 /// The nearest rule of the groups for each key, the keys in order.
 pub(super) fn of_groups(policy: &EffectivePolicy, question: &Question) -> Vec<Miss<NamedRule>> {
     let direction = question.direction;
-    let rules = policy.groups.iter().flat_map(|group| {
-        let rules = match direction {
-            Direction::Ingress => &group.ingress,
-            Direction::Egress => &group.egress,
-        };
-        rules.iter().map(move |rule| (group, rule))
-    });
+    let rules =
+        policy.groups.iter().flat_map(|group| group.rules(direction).iter().map(move |rule| (group, rule)));
     let parts = rules.map(|(group, rule)| {
         let nobody = match &rule.peer {
             Peer::Cidr(_) => "",
@@ -89,12 +81,8 @@ pub(super) fn of_groups(policy: &EffectivePolicy, question: &Question) -> Vec<Mi
 /// The nearest allowing rule of the network ACL for each key, the keys in order.
 pub(super) fn of_acl(policy: &EffectivePolicy, question: &Question) -> Vec<Miss<AclRule>> {
     let direction = question.direction;
-    let rules = match direction {
-        Direction::Ingress => &policy.nacl.ingress,
-        Direction::Egress => &policy.nacl.egress,
-    };
+    let rules = policy.nacl.rules(direction).iter();
     let parts = rules
-        .iter()
         .filter(|rule| rule.allow)
         .map(|rule| (rule, rule.service, std::slice::from_ref(&rule.prefix), ""));
     nearest(parts, question, |rule| AclRule::new(direction, rule))

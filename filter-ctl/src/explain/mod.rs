@@ -36,6 +36,6 @@ mod report;
 mod tests;
 
 pub use explanation::{Document, Explanation, InForce};
-pub use judgement::{Facts, is_tracked, judge, layer, verdict};
-pub use matched::{AclRule, Matched, NamedRule, STAR_V4, STAR_V6, acl_star};
+pub use judgement::{Facts, asks_groups, is_tracked, judge, layer, verdict};
+pub use matched::{AclRule, Matched, NamedRule};
 pub use question::{AskError, Asked, Message, Question, protocol_name, protocol_number};

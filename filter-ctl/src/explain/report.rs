@@ -40,7 +40,7 @@ impl Explanation {
             in_force.tell(&mut report, answer);
         }
         for layer in layers::layers(&answer.question, &answer.facts, answer.reason, answer.matched.as_ref()) {
-            let name = layer.layer.replace("acl", "ACL").replace('-', " ");
+            let name = layer.layer.replace("acl", "ACL").replace("group", "groups").replace('-', " ");
             report.line(&name, &format!("{}: {}", layer.says.replace('-', " "), layer.why));
             for detail in &layer.details {
                 report.line("", &format!("  {detail}"));
@@ -83,7 +83,7 @@ fn headline(answer: &Answer) -> String {
     let matched = answer.matched.as_ref();
     match answer.reason {
         Reason::NetworkAcl => match matched {
-            Some(matched) if !matched.acl_misses.is_empty() || matched.acl.number >= super::STAR_V4 => {
+            Some(matched) if !matched.acl_misses.is_empty() || matched.acl.is_star() => {
                 format!("no numbered rule of the network ACL {} matches, so its * denies", matched.acl_id)
             }
             Some(matched) => {

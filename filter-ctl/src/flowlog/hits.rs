@@ -134,6 +134,10 @@ struct File {
 impl Hits {
     /// Reads the counters and counts what was kept since they were written. Where there are none,
     /// they begin here. The caller holds the ring's lock.
+    ///
+    /// # Errors
+    ///
+    /// If the counters or the spool cannot be read.
     pub fn open(path: PathBuf, spool: &Spool) -> Result<Self> {
         let Some(file) = read(&path)? else {
             let file = File { counted: spool.position(), ..File::default() };
@@ -151,6 +155,10 @@ impl Hits {
     /// Learns what is attached now, before its records are kept: an interface that was detached or
     /// attached anew meanwhile begins at zero. The file says so at once, or a record of the new
     /// attachment would be counted with those of the old one.
+    ///
+    /// # Errors
+    ///
+    /// If the counters cannot be written.
     pub fn learn(&mut self, attachments: &[Attachment], spool: &Spool) -> Result<()> {
         // An interface can stand on two devices; as long as one of them stays, so do its counters.
         let mut times: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
@@ -175,6 +183,10 @@ impl Hits {
     }
 
     /// Forgets an interface that is being detached.
+    ///
+    /// # Errors
+    ///
+    /// If the counters cannot be written.
     pub fn forget(&mut self, interface_id: &str, spool: &Spool) -> Result<()> {
         self.changed |= self.file.interfaces.remove(interface_id).is_some();
         self.save(spool)
@@ -203,11 +215,19 @@ impl Hits {
     }
 
     /// Writes the counters if a new segment of the spool was begun since.
+    ///
+    /// # Errors
+    ///
+    /// If the counters cannot be written.
     pub fn save_with_segment(&mut self, spool: &Spool) -> Result<()> {
         if spool.position().segment == self.file.counted.segment { Ok(()) } else { self.save(spool) }
     }
 
     /// Writes the counters, which count all that is in the spool.
+    ///
+    /// # Errors
+    ///
+    /// If the counters cannot be written.
     pub fn save(&mut self, spool: &Spool) -> Result<()> {
         if !self.changed || self.behind {
             return Ok(());
@@ -227,6 +247,10 @@ impl Hits {
 }
 
 /// The counters as they were last written; needs no lock.
+///
+/// # Errors
+///
+/// If they cannot be read.
 pub fn last_written(path: PathBuf) -> Result<BTreeMap<String, InterfaceHits>> {
     Ok(read(&path)?.unwrap_or_default().interfaces)
 }

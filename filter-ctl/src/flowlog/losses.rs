@@ -57,7 +57,7 @@ impl Losses {
         let since = known.map_or(attachment.attached_at, |told| told.until);
         let before = known.map(|told| told.lost).unwrap_or_default();
         let mut records = Vec::new();
-        for direction in [Direction::Ingress, Direction::Egress] {
+        for direction in Direction::BOTH {
             let added = added(&before, &lost, direction);
             if added != Loss::default() {
                 records.push(Record {

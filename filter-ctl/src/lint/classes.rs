@@ -4,8 +4,19 @@
 //! has: a *class*. Which rules are asked about a class, its prefix and those around it say; walking them
 //! by number gives what is allowed.
 //!
-//! A network ACL for which that takes more than [`WORK`] steps (thousands of rules for all addresses,
-//! and thousands for narrower ones) has no classes: a finding may be missing, but none is wrong.
+//! # Worked example
+//!
+//! 90 deny tcp/22 from 192.0.2.0/24, 100 allow tcp from 0.0.0.0/0. Two classes: 0.0.0.0/0, for which
+//! rule 100 alone is walked (all of TCP), and 192.0.2.0/24, for which rules 90 and 100 are (all of TCP
+//! but 22). The block 192.0.0.0/16 has addresses of both; 192.0.2.128/25 of the second only.
+//!
+//! # Cost
+//!
+//! For each class the rules whose prefixes are its own or around it: with P prefixes that nest D deep
+//! and R rules for each, P × D × R steps, each with a set of services that seldom has more than a few
+//! ranges. A network ACL for which that takes more than [`WORK`] steps (thousands of rules for all
+//! addresses, and thousands for narrower ones) has no classes: a finding may be missing, but none is
+//! wrong.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -18,7 +29,7 @@ use filter_common::{
 };
 use ipnet::IpNet;
 
-use super::{acl_rules, cover::Cover, services::Services};
+use super::{cover::Cover, services::Services};
 use crate::policy::{NetworkAcl, NetworkAclRule, RuleService};
 
 /// Rules that are walked for one network ACL and direction.
@@ -58,9 +69,9 @@ impl Classes {
     /// The classes of a network ACL of one family; `everywhere` is `0.0.0.0/0` or `::/0`.
     pub(super) fn new(acl: &NetworkAcl, everywhere: IpNet) -> Self {
         let v6 = everywhere.addr().is_ipv6();
-        let mut prefixes: Vec<IpNet> = [Direction::Ingress, Direction::Egress]
+        let mut prefixes: Vec<IpNet> = Direction::BOTH
             .into_iter()
-            .flat_map(|direction| acl_rules(acl, direction))
+            .flat_map(|direction| acl.rules(direction))
             .map(|rule| rule.prefix)
             .filter(|prefix| prefix.addr().is_ipv6() == v6)
             .chain([everywhere])
@@ -69,9 +80,9 @@ impl Classes {
         prefixes.dedup();
         let mut classes: BTreeMap<IpNet, [Allowed; 2]> =
             prefixes.iter().map(|prefix| (*prefix, Default::default())).collect();
-        for direction in [Direction::Ingress, Direction::Egress] {
+        for direction in Direction::BOTH {
             let mut by_prefix: HashMap<IpNet, Vec<&NetworkAclRule>> = HashMap::new();
-            for rule in acl_rules(acl, direction) {
+            for rule in acl.rules(direction) {
                 by_prefix.entry(rule.prefix).or_default().push(rule);
             }
             let mut work = WORK;

@@ -126,13 +126,12 @@ fn opened(service: RuleService) -> Option<String> {
     match ports.as_slice() {
         [] => None,
         _ if service == RuleService::All => Some("every port of every protocol".to_owned()),
-        few if few.len() <= NAMED => {
+        [first, .., last] if ports.len() > NAMED => {
+            Some(format!("{} sensitive ports, from {} to {}", ports.len(), named(first), named(last)))
+        }
+        few => {
             let names: Vec<String> = few.iter().map(|port| named(port)).collect();
             Some(names.join(", "))
         }
-        [first, .., last] => {
-            Some(format!("{} sensitive ports, from {} to {}", ports.len(), named(first), named(last)))
-        }
-        [_] => None,
     }
 }

@@ -4,7 +4,7 @@
 //! group and network ACL once) to [`Finding`]s. None asks the kernel, and none changes what is
 //! enforced. `docs/lints.md` tells users what each finding means.
 //!
-//! All of them reason about sets: a rule is a set of (address, service) pairs, and [`cover::Cover`]
+//! All of them reason about sets: a rule is a set of (address, service) pairs, and `cover::Cover`
 //! answers whether other rules have all of them.
 
 mod classes;
@@ -25,7 +25,7 @@ use ipnet::IpNet;
 
 use crate::{
     document::Severity,
-    policy::{Group, GroupRule, NetworkAcl, NetworkAclRule, RuleService},
+    policy::{Group, NetworkAcl, NetworkAclRule},
 };
 
 /// What lints look at.
@@ -104,32 +104,6 @@ pub fn lint(subject: &Subject) -> Vec<Finding> {
         path_mtu::lint,
     ];
     lints.iter().flat_map(|lint| lint(subject)).collect()
-}
-
-const DIRECTIONS: [Direction; 2] = [Direction::Ingress, Direction::Egress];
-
-fn group_rules(group: &Group, direction: Direction) -> &[GroupRule] {
-    match direction {
-        Direction::Ingress => &group.ingress,
-        Direction::Egress => &group.egress,
-    }
-}
-
-fn acl_rules(acl: &NetworkAcl, direction: Direction) -> &[NetworkAclRule] {
-    match direction {
-        Direction::Ingress => &acl.ingress,
-        Direction::Egress => &acl.egress,
-    }
-}
-
-/// Whether a service can occur with addresses of a prefix's family in a group's rule, and in a
-/// network ACL's for ICMP. (That it cannot is a warning of its own, `family-mismatch`.)
-fn fits(service: RuleService, prefix: IpNet) -> bool {
-    match service {
-        RuleService::Icmp(..) => prefix.addr().is_ipv4(),
-        RuleService::Icmpv6(..) => prefix.addr().is_ipv6(),
-        _ => true,
-    }
 }
 
 /// A network ACL's rule in words.

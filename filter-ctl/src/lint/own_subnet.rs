@@ -3,7 +3,9 @@
 //! VPC guide, `vpc-network-acls`: network ACLs are evaluated when traffic enters or leaves the subnet,
 //! not as it is routed within it.
 
-use super::{About, DIRECTIONS, Finding, Subject, acl_rule_in_words, acl_rules};
+use filter_common::Direction;
+
+use super::{About, Finding, Subject, acl_rule_in_words};
 use crate::document::Severity;
 
 pub(super) fn lint(subject: &Subject) -> Vec<Finding> {
@@ -12,8 +14,8 @@ pub(super) fn lint(subject: &Subject) -> Vec<Finding> {
         let mut subnets = subject.subnets.iter().filter(|subnet| subnet.acl == position);
         // Of two subnets, each sees the other's addresses.
         let (Some(subnet), None) = (subnets.next(), subnets.next()) else { continue };
-        for direction in DIRECTIONS {
-            for (number, rule) in acl_rules(acl, direction).iter().enumerate() {
+        for direction in Direction::BOTH {
+            for (number, rule) in acl.rules(direction).iter().enumerate() {
                 if !subnet.blocks.iter().any(|block| block.contains(&rule.prefix)) {
                     continue;
                 }

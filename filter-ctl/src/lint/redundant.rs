@@ -35,7 +35,7 @@ use std::{
 use filter_common::Direction;
 use ipnet::IpNet;
 
-use super::{About, DIRECTIONS, Finding, Subject, cover::Cover, fits, group_rules, services::Services};
+use super::{About, Finding, Subject, cover::Cover, services::Services};
 use crate::{
     document::Severity,
     policy::{Group, GroupRule, Peer, RuleService},
@@ -66,15 +66,12 @@ struct Ready<'s> {
 type By = Option<Key>;
 
 pub(super) fn lint(subject: &Subject) -> Vec<Finding> {
-    DIRECTIONS.into_iter().flat_map(|direction| lint_direction(subject, direction)).collect()
+    Direction::BOTH.into_iter().flat_map(|direction| lint_direction(subject, direction)).collect()
 }
 
 fn lint_direction(subject: &Subject, direction: Direction) -> Vec<Finding> {
-    let ready: Vec<Vec<Ready<'_>>> = subject
-        .groups
-        .iter()
-        .map(|group| group_rules(group, direction).iter().map(Ready::new).collect())
-        .collect();
+    let ready: Vec<Vec<Ready<'_>>> =
+        subject.groups.iter().map(|group| group.rules(direction).iter().map(Ready::new).collect()).collect();
     let mut found = Vec::new();
     let mut told: HashSet<Key> = HashSet::new();
 
@@ -220,7 +217,7 @@ fn duplicates(
 fn covered_rule(subject: &Subject, direction: Direction, key: Key, by: By, place: &str) -> Finding {
     let rule = |(group, rule): Key| -> (&Group, &GroupRule) {
         let group = &subject.groups[group];
-        (group, &group_rules(group, direction)[rule])
+        (group, &group.rules(direction)[rule])
     };
     let (group, covered) = rule(key);
     let by = match by {
@@ -250,7 +247,7 @@ fn covered_rule(subject: &Subject, direction: Direction, key: Key, by: By, place
 impl<'s> Ready<'s> {
     fn new(rule: &'s GroupRule) -> Self {
         let prefixes: Vec<IpNet> =
-            rule.peer.prefixes().iter().copied().filter(|prefix| fits(rule.service, *prefix)).collect();
+            rule.peer.prefixes().iter().copied().filter(|prefix| rule.service.fits(prefix)).collect();
         // Without overlaps, so that whoever covers this is not counted as smaller.
         let prefixes = if prefixes.len() > 1 { IpNet::aggregate(&prefixes) } else { prefixes };
         let mut size = (0u128, 0u128);

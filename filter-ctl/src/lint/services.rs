@@ -1,44 +1,17 @@
 //! Sets of services: ranges on the line of all services, `kind << 16 | value`.
 
-use filter_common::service::{ICMP, ICMPV6, Service, ServiceKind, TCP, UDP};
+use filter_common::service::Service;
 
-use crate::policy::RuleService;
-
-/// The last place on the line: protocol 255.
-const LAST: u32 = (ServiceKind::Other as u32) << 16 | 255;
+use crate::{compile::spans, policy::RuleService};
 
 /// A set of services: ranges with both ends included, sorted, with gaps between them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Services(Vec<(u32, u32)>);
 
-fn place(service: Service) -> u32 {
-    (service.kind as u32) << 16 | u32::from(service.value)
-}
-
 impl Services {
     /// The services of a rule.
     pub(super) fn of(service: RuleService) -> Self {
-        let ports = |protocol, first, last| {
-            (place(Service::new(protocol, first)), place(Service::new(protocol, last)))
-        };
-        let icmp = |protocol, kind: Option<u8>, code: Option<u8>| match (kind, code) {
-            (None, _) => ports(protocol, 0, u16::MAX),
-            (Some(kind), None) => {
-                (place(Service::icmp(protocol, kind, 0)), place(Service::icmp(protocol, kind, 255)))
-            }
-            (Some(kind), Some(code)) => {
-                let one = place(Service::icmp(protocol, kind, code));
-                (one, one)
-            }
-        };
-        Self(vec![match service {
-            RuleService::All => (0, LAST),
-            RuleService::Tcp(first, last) => ports(TCP, first, last),
-            RuleService::Udp(first, last) => ports(UDP, first, last),
-            RuleService::Icmp(kind, code) => icmp(ICMP, kind, code),
-            RuleService::Icmpv6(kind, code) => icmp(ICMPV6, kind, code),
-            RuleService::Protocol(number) => ports(number, 0, 0),
-        }])
+        Self(spans(service))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -105,7 +78,7 @@ impl Services {
 
     /// Whether a TCP or UDP port is in it.
     pub(super) fn has_port(&self, protocol: u8, port: u16) -> bool {
-        let place = place(Service::new(protocol, port));
+        let place = Service::new(protocol, port).place();
         self.from(place).first().is_some_and(|range| range.0 <= place)
     }
 }
@@ -114,6 +87,7 @@ impl Services {
 mod tests {
     use std::collections::BTreeSet;
 
+    use filter_common::service::{TCP, UDP};
     use proptest::prelude::*;
 
     use super::*;

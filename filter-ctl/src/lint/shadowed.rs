@@ -5,9 +5,7 @@
 
 use filter_common::Direction;
 
-use super::{
-    About, DIRECTIONS, Finding, Subject, acl_rule_in_words, acl_rules, cover::Cover, services::Services,
-};
+use super::{About, Finding, Subject, acl_rule_in_words, cover::Cover, services::Services};
 use crate::{
     document::Severity,
     policy::{NetworkAcl, RuleService},
@@ -16,7 +14,7 @@ use crate::{
 pub(super) fn lint(subject: &Subject) -> Vec<Finding> {
     let mut found = Vec::new();
     for (position, acl) in subject.acls.iter().enumerate() {
-        for direction in DIRECTIONS {
+        for direction in Direction::BOTH {
             lint_direction(position, acl, direction, &mut found);
         }
     }
@@ -24,7 +22,7 @@ pub(super) fn lint(subject: &Subject) -> Vec<Finding> {
 }
 
 fn lint_direction(position: usize, acl: &NetworkAcl, direction: Direction, found: &mut Vec<Finding>) {
-    let rules = acl_rules(acl, direction);
+    let rules = acl.rules(direction);
     let mut earlier = Cover::new();
     for (number, rule) in rules.iter().enumerate() {
         // Such a rule matches nothing, and is told of as a family-mismatch.

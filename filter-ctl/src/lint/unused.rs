@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::{About, DIRECTIONS, Finding, Subject, group_rules};
+use filter_common::Direction;
+
+use super::{About, Finding, Subject};
 use crate::{document::Severity, policy::Peer};
 
 pub(super) fn lint(subject: &Subject) -> Vec<Finding> {
@@ -13,7 +15,7 @@ pub(super) fn lint(subject: &Subject) -> Vec<Finding> {
         subject.interfaces.iter().flat_map(|interface| interface.groups.iter().copied()).collect();
     let mut referenced = HashSet::new();
     for group in &subject.groups {
-        let rules = DIRECTIONS.into_iter().flat_map(|direction| group_rules(group, direction));
+        let rules = Direction::BOTH.into_iter().flat_map(|direction| group.rules(direction));
         for rule in rules {
             if let Peer::Group { id, .. } = &rule.peer
                 && **id != *group.id
@@ -49,8 +51,8 @@ fn empty_references(subject: &Subject, members: &HashSet<usize>) -> Vec<Finding>
     let mut found = Vec::new();
     for &position in members {
         let group = &subject.groups[position];
-        for direction in DIRECTIONS {
-            for (number, rule) in group_rules(group, direction).iter().enumerate() {
+        for direction in Direction::BOTH {
+            for (number, rule) in group.rules(direction).iter().enumerate() {
                 let Peer::Group { id, members } = &rule.peer else { continue };
                 if members.is_empty() && known.contains(&**id) {
                     found.push(Finding {

@@ -170,7 +170,7 @@ impl Book {
         }
         let number = match reference.nacl_rule(direction, remote, service) {
             Some(rule) => rule.number,
-            None => any_other(remote.is_ipv4()),
+            None => NetworkAcl::star(remote.is_ipv4()),
         };
         Decision::Rule(AclRuleName { acl: Arc::clone(&self.acl), number })
     }
@@ -191,12 +191,6 @@ impl Book {
             None => Decision::NoRule,
         }
     }
-}
-
-/// The number of the rule `*`, as `describe-network-acls` tells it (API, `NetworkAclEntry`).
-#[must_use]
-pub const fn any_other(v4: bool) -> u16 {
-    if v4 { 32_767 } else { 32_768 }
 }
 
 impl FileGroup {

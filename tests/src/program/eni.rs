@@ -291,7 +291,7 @@ fn context(metadata: Metadata) -> [u8; 192] {
 /// The one reason whose counter has moved.
 fn difference(before: &Counters, after: &Counters, expected: Direction) -> Result<Outcome, String> {
     let mut moved = Vec::new();
-    for direction in [Direction::Ingress, Direction::Egress] {
+    for direction in Direction::BOTH {
         for reason in Reason::ALL {
             let count = |counters: &[[u64; Reason::COUNT]; 2]| counters[direction.index()][*reason as usize];
             let packets = count(&after.packets) - count(&before.packets);

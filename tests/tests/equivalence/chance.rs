@@ -69,7 +69,7 @@ impl Chance {
     }
 
     pub(crate) fn direction(&mut self) -> Direction {
-        self.of(&[Direction::Ingress, Direction::Egress])
+        self.of(&Direction::BOTH)
     }
 
     /// All that a document of one case may ever say.
@@ -131,7 +131,7 @@ impl Chance {
         if self.one_in(5) {
             facts.push(Fact::DefaultEgress(group));
         }
-        for direction in [Direction::Ingress, Direction::Egress] {
+        for direction in Direction::BOTH {
             let mut service = self.service();
             for _ in 0..self.below(5) {
                 // Several peers of one permission.
@@ -174,7 +174,7 @@ impl Chance {
     fn acl(&mut self, facts: &mut Vec<Fact>) {
         facts.push(Fact::Acl { by_default: self.one_in(2) });
         let open = self.one_in(2);
-        for direction in [Direction::Ingress, Direction::Egress] {
+        for direction in Direction::BOTH {
             let mut number = 0;
             for _ in 0..self.below(if open { 3 } else { 8 }) {
                 number += 1 + self.of(&[0, 0, 1, 9, 99, 4000]);

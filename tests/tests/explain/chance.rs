@@ -124,7 +124,7 @@ impl Chance {
         let (local, remote) = self.of(&ENDS);
         let (local, remote): (IpAddr, IpAddr) =
             (local.parse().expect("an address"), remote.parse().expect("an address"));
-        let direction = self.of(&[Direction::Ingress, Direction::Egress]);
+        let direction = self.of(&Direction::BOTH);
         let ports = |chance: &mut Self| match chance.0.below(12) {
             0 => Message::Ports(67, 68),
             1 => Message::Ports(68, 67),

@@ -157,7 +157,7 @@ pub(crate) fn records(eni: &mut Eni<'_>) -> Vec<(Direction, Category, u64)> {
     eni.sweep(OPEN_INTERVAL);
     let records = eni.records();
     let mut sums = Vec::new();
-    for direction in [Direction::Ingress, Direction::Egress] {
+    for direction in Direction::BOTH {
         for category in [Category::Accepted, Category::Rejected] {
             let of = records.iter().filter(|one| {
                 let reason = Reason::from_number(one.reason).expect("a reason");

@@ -41,7 +41,7 @@ fn on_the_workloads_side(steps: &[Step]) {
 /// addresses (router and DNS among them), the VPC's DNS server (its block plus two) and `169.254.0.0/16`, and DHCP
 /// passes; no flow log has a record of it.
 /// Source: VPC guide of 2018 `VPC_Security`; VPC guide `vpc-security-groups`, `flow-logs-limitations`.
-/// Enforced: `filter-ctl/src/document/exempt.rs` (`LINK_LOCAL`, `reserved`); `filter-ctl/src/compile/effects.rs` (`Reserved`, `decide`);
+/// Enforced: `filter-ctl/src/document/exempt.rs` (`LINK_LOCAL`, `reserved`); `filter-ctl/src/compile/effects.rs` (`Reserved`, `Platform`, `decide`);
 /// `filter-common/src/exempt.rs` (`candidate`, `dhcp`); `filter-ebpf/src/seen.rs` (`exemption_holds`, `is_dhcp_on_the_link`).
 #[test]
 fn row_33_the_subnets_first_four_addresses_are_exempt_in_both_directions() {

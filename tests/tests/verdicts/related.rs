@@ -230,7 +230,7 @@ fn errors_stay_related_after_the_rules_change() {
 /// Conformance 1.3-c: A group's rule for `icmp` is IPv4's and one for `icmpv6` is IPv6's: at the other family it matches
 /// nothing.
 /// Source: EC2 API `IpPermission`.
-/// Enforced: `filter-ctl/src/compile/effects.rs` (`has_meaning`).
+/// Enforced: `filter-ctl/src/policy.rs` (`fits`); `filter-ctl/src/compile/effects.rs` (`group`).
 #[test]
 fn an_icmpv6_rule_does_not_read_icmp_and_the_other_way_round() {
     case(

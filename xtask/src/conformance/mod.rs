@@ -26,7 +26,8 @@
 //! Numbers such as 1.3-a are single sentences of AWS's pages, by topic.
 //!
 //! What is checked: a rule is told once, and before anybody names it; the files and what stands in
-//! them exist; what carries the comment is a test that runs; none of the behaviours that are [`required`] is missing.
+//! them exist; what carries the comment is a test that runs; none of the behaviours that are
+//! [`required`] is missing.
 
 mod rule;
 mod source;
@@ -43,7 +44,12 @@ use self::{
 use crate::{shell::progress, workspace};
 
 /// Gathers the rules from the tests into docs/conformance.md.
+///
+/// Examples:
+///   cargo xtask conformance            write the table anew
+///   cargo xtask conformance --check    whether it is what the tests say, as `lint` asks
 #[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Arguments {
     /// Write nothing; fail if the table is not what the tests say.
     #[arg(long)]

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A kernel's release, which sorts by its numbers: 6.12 comes after 6.1.
+use super::series::numbers;
+
+/// The head of a column: a kernel's release, which sorts by its numbers, so that 6.12 comes after 6.1.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Kernel {
     numbers: Vec<u32>,
@@ -12,8 +14,7 @@ struct Kernel {
 
 impl Kernel {
     fn new(name: &str) -> Self {
-        let words = name.split(|c: char| !c.is_ascii_digit());
-        Self { numbers: words.filter_map(|word| word.parse().ok()).collect(), name: name.to_owned() }
+        Self { numbers: numbers(name), name: name.to_owned() }
     }
 
     fn is_of_the_same_series(&self, other: &Self) -> bool {

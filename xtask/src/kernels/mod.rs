@@ -38,7 +38,13 @@ use table::{Column, Table};
 ///
 /// Without `--kernel`: one that is too old (where `attach` must say so), the oldest in which
 /// everything works, the long-term ones since, and the newest that Debian has.
+///
+/// Examples:
+///   cargo xtask kernels --ci                                         what a change must pass
+///   cargo xtask kernels --kernel 6.1 --suite verdicts -- row_25      one test in one kernel
+///   cargo xtask kernels --kernel 6 --jobs 1 --write                  all of 6, into docs/kernels.md
 #[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Arguments {
     /// Only this series (`6.1`), all of a major version (`6`), or `newest`; may be repeated.
     #[arg(long, value_name = "PATTERN")]
@@ -153,7 +159,8 @@ fn boot_all(
             let report = boot(kernel, unpacked, image, suites, arguments);
             let time = start.elapsed();
             progress(&format!("{}: {}", kernel.name(), shell::seconds(time)));
-            done.push((kernel, report, time));
+            let column = report.map(|report| Column { kernel: kernel.name().to_owned(), report, time });
+            done.push((kernel.series, column));
         }
         done
     };
@@ -165,11 +172,8 @@ fn boot_all(
     .into_iter()
     .flatten()
     .collect();
-    done.sort_by_key(|(kernel, ..)| kernel.series);
-    let column = |(kernel, report, time): (&Kernel, Result<Report>, Duration)| {
-        Ok(Column { kernel: kernel.name().to_owned(), report: report?, time })
-    };
-    done.into_iter().map(column).collect()
+    done.sort_by_key(|(series, _)| *series);
+    done.into_iter().map(|(_, column)| column).collect()
 }
 
 /// Runs the suites in one kernel.

@@ -38,13 +38,13 @@ pub(super) struct Kernel {
     pub(super) release: String,
 }
 
-impl Kernel {
-    /// Of what the release consists: `6.12.117+deb13` is 6, 12, 117, 13.
-    fn numbers(&self) -> Vec<u32> {
-        let words = self.release.split(|c: char| !c.is_ascii_digit());
-        words.filter_map(|word| word.parse().ok()).collect()
-    }
+/// Of what a release consists, by which releases are sorted: `6.12.117+deb13` is 6, 12, 117, 13.
+pub(super) fn numbers(release: &str) -> Vec<u32> {
+    let words = release.split(|c: char| !c.is_ascii_digit());
+    words.filter_map(|word| word.parse().ok()).collect()
+}
 
+impl Kernel {
     fn of_package(package: &str) -> Option<Self> {
         let release = PACKAGES.iter().find_map(|prefix| package.strip_prefix(prefix))?;
         let mut numbers = release.strip_suffix(FLAVOUR)?.splitn(3, '.');
@@ -74,7 +74,7 @@ pub(super) fn among(packages: &[String]) -> Vec<Kernel> {
     let mut newest: BTreeMap<Series, Kernel> = BTreeMap::new();
     for kernel in packages.iter().filter_map(|package| Kernel::of_package(package)) {
         let known = newest.entry(kernel.series).or_insert_with(|| kernel.clone());
-        if kernel.numbers() > known.numbers() {
+        if numbers(&kernel.release) > numbers(&known.release) {
             *known = kernel;
         }
     }

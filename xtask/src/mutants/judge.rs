@@ -1,15 +1,15 @@
 //! Which test notices a mutant.
 
 use std::fs::{self, File};
-use std::os::unix::process::CommandExt;
-use std::process::Stdio;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use super::{Mutant, tree::Tree};
-use crate::{shell, workspace};
+use crate::{
+    shell::{self, Ended},
+    workspace,
+};
 
 /// What became of a mutant.
 #[derive(Debug, PartialEq, Eq)]
@@ -124,36 +124,25 @@ impl<'a> Judge<'a> {
         self.cargo(suite.build, &[&["--"], suite.run].concat(), limit)
     }
 
-    /// Runs `cargo test` in a process group of its own, which ends with its time.
+    /// Runs `cargo test`, for at most `limit`.
     fn cargo(&self, build: &[&str], more: &[&str], limit: Duration) -> Result<Ran> {
         let path = workspace::scratch().join("mutants.log");
         let log = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
         let mut command = self.tree.cargo();
-        command.args(build).args(more).process_group(0);
+        command.args(build).args(more);
         command.env("FILTER_SECONDS", EQUIVALENCE_SECONDS).env("RUST_BACKTRACE", "0");
         // So that the log says at once why a test failed, and not at the suite's end.
         command.env("RUST_TEST_NOCAPTURE", "1");
         command.env("BOLERO_RANDOM_TEST_TIME_MS", READERS_MILLISECONDS);
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let mut child =
-            command.spawn().with_context(|| format!("cannot start `{}`", shell::describe(&command)))?;
-        let deadline = Instant::now() + limit;
-        loop {
-            if let Some(status) = child.try_wait()? {
-                let output = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
-                return Ok(if status.success() { Ran::Well } else { Ran::Badly(output) });
-            }
-            // One failed test is enough; the rest of the suite would only take its time.
-            let output = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
-            let failed = output.contains(FAILED);
-            if failed || Instant::now() >= deadline {
-                // SAFETY: a signal to the group that was made above and is not reaped yet.
-                unsafe { libc::kill(-child.id().cast_signed(), libc::SIGKILL) };
-                child.wait()?;
-                return Ok(if failed { Ran::Badly(output) } else { Ran::TooLate });
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
+        command.stdout(log.try_clone()?).stderr(log);
+        let output = || -> Result<String> { Ok(String::from_utf8_lossy(&fs::read(&path)?).into_owned()) };
+        // One failed test is enough; the rest of the suite would only take its time.
+        let failed = || Ok(output()?.contains(FAILED));
+        Ok(match shell::run_until(&mut command, limit, failed)? {
+            Ended::Well => Ran::Well,
+            Ended::Badly | Ended::Enough => Ran::Badly(output()?),
+            Ended::TooLate => Ran::TooLate,
+        })
     }
 }
 

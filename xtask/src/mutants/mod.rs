@@ -26,7 +26,10 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::shell::{self, progress};
-use crate::{setup, workspace};
+use crate::{
+    setup::{self, MUTANTS},
+    workspace,
+};
 
 use judge::{Judge, Outcome};
 use tree::Tree;
@@ -105,6 +108,7 @@ pub(crate) fn perform(arguments: &Arguments) -> Result<()> {
     }
     shell::require_root("cargo xtask mutants", "the verdict tests load programs into the kernel")?;
     setup::toolchain()?;
+    setup::tools(MUTANTS)?;
     let tree = Tree::copy()?;
     progress("building the copy, and running the suites over what is not broken");
     let judge = Judge::new(&tree)?;

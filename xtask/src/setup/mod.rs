@@ -15,14 +15,15 @@ use crate::shell::{self, progress};
 use crate::workspace;
 
 pub(crate) use debian::Suites;
-pub(crate) use packages::{BENCH, DEMO, KERNELS, TESTS, tools};
+pub(crate) use packages::{BENCH, DEMO, KERNELS, MUTANTS, TESTS, tools};
 
 /// Prepares this machine: the Rust parts, the system tools and bpffs.
 ///
 /// Every action runs its own part of this; running it first only saves time later.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Also fetch cargo-deny, which only `lint` and `audit` need (it takes minutes to build).
+    /// Also fetch what only some actions need: rustfmt, clippy and cargo-deny (lint, audit),
+    /// cargo-mutants (mutants), and the system tools of kernels, bench and demo. Building takes minutes.
     #[arg(long)]
     all: bool,
 }
@@ -42,9 +43,13 @@ pub(crate) fn perform(arguments: &Arguments) -> Result<()> {
         component("rustfmt", "rustfmt", "cargo-fmt")?;
         component("clippy", "clippy", "cargo-clippy")?;
         cargo_deny()?;
+        cargo_mutants()?;
     }
     shell::require_root("setup", "it installs system tools and mounts bpffs")?;
     tools(TESTS)?;
+    if arguments.all {
+        tools(&[KERNELS, BENCH, DEMO, MUTANTS].concat())?;
+    }
     bpffs()?;
     progress("everything is in place");
     Ok(())
@@ -78,7 +83,7 @@ pub(crate) fn cargo_mutants() -> Result<()> {
 /// which the optimiser would take are better saved. `before` are the words that stand before its
 /// options.
 fn cargo_tool(name: &str, before: &[&str], version: &str) -> Result<()> {
-    if version_of(name, before).is_some() {
+    if version_of(name, before).as_deref() == Some(version) {
         return Ok(());
     }
     progress(&format!("building {name} {version} (some minutes)"));

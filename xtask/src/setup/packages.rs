@@ -32,6 +32,9 @@ pub(crate) const TESTS: &[Tool] = &[
     ("dnsmasq", "dnsmasq-base"),
 ];
 
+/// What breaking the code starts.
+pub(crate) const MUTANTS: &[Tool] = &[("git", "git")];
+
 /// What booting other kernels starts.
 pub(crate) const KERNELS: &[Tool] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),

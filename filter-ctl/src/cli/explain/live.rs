@@ -1,9 +1,6 @@
 //! The tables in force, asked instead of a document, and compared with one.
 
-use filter_common::{
-    abi::{self, CONNECTIONS},
-    policy::Block,
-};
+use filter_common::{abi::CONNECTIONS, policy::Block};
 
 use super::{
     super::{
@@ -22,7 +19,6 @@ use crate::{
     },
     explain::{Asked, Document, Explanation, Facts, InForce, Message, Question, judge},
     policy::EffectivePolicy,
-    state::Side,
 };
 
 /// Explains a packet of an attached device.
@@ -40,10 +36,7 @@ pub(super) fn explain(arguments: &Arguments, device: &str, asked: &Asked) -> Res
     let connection = connection(&host, slot, &question)?;
     // A packet of a connection in the table is one of it.
     question.established |= connection.is_some();
-    let side = match attachment.side {
-        Side::Workload => abi::Side::Workload,
-        Side::Host => abi::Side::Host,
-    };
+    let side = attachment.side.into();
     let facts = Facts::of_tables(&tables, &question, side);
 
     let path = arguments.path.clone().unwrap_or_else(|| entry.document.clone());

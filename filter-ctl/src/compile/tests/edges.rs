@@ -13,7 +13,7 @@ use super::*;
 fn no_group_at_all_denies_both_ways() {
     let policy = empty();
     let checked = Checked::new(&policy);
-    for direction in DIRECTIONS {
+    for direction in Direction::BOTH {
         assert_eq!(checked.cell(direction, "192.0.2.1", tcp(22)), Cell(0));
         assert_eq!(checked.cell(direction, "2001:db8::1", tcp(22)), Cell(0));
     }

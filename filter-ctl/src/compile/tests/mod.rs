@@ -31,8 +31,6 @@ const CLOCK: Clock = Clock { hz: 250, ticks: 1_000_000, unix_nanos: 1_700_000_00
 const KINDS: [ServiceKind; 5] =
     [ServiceKind::Tcp, ServiceKind::Udp, ServiceKind::Icmp, ServiceKind::Icmpv6, ServiceKind::Other];
 
-const DIRECTIONS: [Direction; 2] = [Direction::Ingress, Direction::Egress];
-
 /// A policy that has nothing: no group, an empty network ACL.
 pub(crate) fn empty() -> EffectivePolicy {
     EffectivePolicy {
@@ -98,7 +96,7 @@ fn disagreement(
     remote: IpAddr,
     service: Service,
 ) -> Option<(Direction, IpAddr, Service, Cell, Cell)> {
-    DIRECTIONS.into_iter().find_map(|direction| {
+    Direction::BOTH.into_iter().find_map(|direction| {
         let compiled = compiled_cell(block, direction, remote, service);
         let expected = reference.cell(direction, remote, service);
         (compiled != expected).then_some((direction, remote, service, compiled, expected))

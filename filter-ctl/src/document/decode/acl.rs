@@ -10,7 +10,7 @@ use crate::{
         diagnostic::Severity,
         model::{Acl, Spanned},
     },
-    policy::{NetworkAclRule, RuleService},
+    policy::{NetworkAcl, NetworkAclRule, RuleService},
 };
 
 pub(super) const FIELDS: &[&str] =
@@ -18,7 +18,7 @@ pub(super) const FIELDS: &[&str] =
 
 /// The last number that a rule may have; 32767 and 32768 are the catch-all denies `*` of
 /// IPv4 and IPv6 (VPC guide, `nacl-rules`).
-const LAST: i64 = 32_766;
+const LAST: i64 = NetworkAcl::LAST_NUMBER as i64;
 
 /// What is left of an entry after reading it.
 enum Entry {
