@@ -68,12 +68,19 @@ impl Namer {
             Ask::Rule(direction) => {
                 let question = case.question(direction);
                 let open = self.open(slot, record.generation)?;
-                remembered(
+                let found = remembered(
                     open,
                     |open| (&open.book, &mut open.acl),
                     question,
                     |book| book.acl(question.0, question.1, question.2),
-                )
+                );
+                // What denies has let nothing pass: an ICMP query's code is not as it was taken to be.
+                let allowed = case.reason != Reason::NetworkAcl;
+                let contradicts = |rule: &AclRuleName, book: &Book| book.allows(direction, rule) != allowed;
+                match (found.rule(), self.open(slot, record.generation)?) {
+                    (Some(rule), Some(open)) if contradicts(rule, &open.book) => Decision::Unknown,
+                    _ => found,
+                }
             }
             Ask::Nothing => Decision::NotAsked,
             Ask::NoRule => Decision::NoRule,
@@ -337,7 +344,9 @@ mod tests {
                 Reason::Untracked | Reason::Stray | Reason::StrictTcp | Reason::AllowanceExceeded => {
                     (names("100", ssh), names("110", out))
                 }
-                Reason::NetworkAcl | Reason::Related => (names("100", "NotAsked"), names("110", "NotAsked")),
+                Reason::Related => (names("100", "NotAsked"), names("110", "NotAsked")),
+                // Rules that allow have denied nothing.
+                Reason::NetworkAcl => (names("Unknown", "NotAsked"), names("Unknown", "NotAsked")),
                 Reason::SecurityGroup => (names("100", "NoRule"), names("NotAsked", "NoRule")),
                 Reason::Fragment | Reason::SourceDestCheck => {
                     (names("NotAsked", "NotAsked"), names("NotAsked", "NotAsked"))
@@ -391,6 +400,32 @@ mod tests {
         assert_eq!(place.named(&message(8, Reason::Stray)), names("100", "0 ingress 2"));
         // The kernel would not say so of a type that no rule admits.
         assert_eq!(place.named(&message(13, Reason::Stray)), names("100", "Unknown"));
+    }
+
+    #[test]
+    fn a_rule_that_decides_otherwise_is_not_named() {
+        use crate::policy::{NetworkAclRule, RuleService};
+        let mut policy = policy();
+        policy.nacl.ingress[0] = NetworkAclRule {
+            service: RuleService::Icmp(Some(8), Some(0)),
+            prefix: ipnet::Ipv4Net::default().into(),
+            ..policy.nacl.ingress[0].clone()
+        };
+        let mut place = Place::new();
+        place.namer.shelf().put(3, 7, &Encoded::of(&policy)).expect("written");
+        // An echo request of code 5: rule 100 has let it in, and the record tells no code.
+        let passed = FlowRecord {
+            remote: Ipv4Addr::new(203, 0, 113, 5).into(),
+            protocol: ICMP,
+            remote_port: u16::from_be_bytes([8, INGRESS]),
+            generation: 7,
+            ..record()
+        };
+        assert_eq!(place.named(&passed), names("Unknown", "0 ingress 2"));
+        let denied = FlowRecord { reason: Reason::NetworkAcl as u8, ..passed };
+        let denied_8_0 = FlowRecord { remote_port: u16::from_be_bytes([8, 0]), ..denied };
+        assert_eq!(place.named(&denied_8_0).0, "90");
+        assert_eq!(place.named(&FlowRecord { protocol: TCP, ..denied }).0, "Unknown");
     }
 
     #[test]
