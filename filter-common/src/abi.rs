@@ -223,6 +223,9 @@ pub mod sweep_flags {
     pub const RECLAIM: u32 = 2;
     /// Free all slots of the interface: it is being detached.
     pub const FORGET: u32 = 4;
+    /// Free the slots of connections that have expired, whatever counts they have: timeouts are
+    /// about to grow, and must bring none of them back.
+    pub const EXPIRE: u32 = 8;
 }
 
 #[cfg(test)]
@@ -243,8 +246,8 @@ mod tests {
 
     #[test]
     fn sweep_flags_are_bits_of_their_own() {
-        use sweep_flags::{FORGET, OPEN_INTERVAL, RECLAIM};
-        assert_eq!([OPEN_INTERVAL, RECLAIM, FORGET].map(u32::count_ones), [1; 3]);
-        assert_eq!(OPEN_INTERVAL | RECLAIM | FORGET, 7);
+        use sweep_flags::{EXPIRE, FORGET, OPEN_INTERVAL, RECLAIM};
+        assert_eq!([OPEN_INTERVAL, RECLAIM, FORGET, EXPIRE].map(u32::count_ones), [1; 4]);
+        assert_eq!(OPEN_INTERVAL | RECLAIM | FORGET | EXPIRE, 15);
     }
 }

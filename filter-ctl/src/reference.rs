@@ -34,7 +34,7 @@ impl<'a> Reference<'a> {
 
         // VPC guide, `vpc-network-acls`: traffic within the subnet is not evaluated; `nacl-rules`: the lowest
         // number that matches decides; `default-network-acl`: what no numbered rule matches is denied (`*`).
-        let asked = !self.is_same_subnet(remote);
+        let asked = !self.is_same_subnet(direction, remote);
         if !asked || self.nacl_rule(direction, remote, service).is_some_and(|rule| rule.allow) {
             bits |= Cell::NACL_ALLOW;
         }
@@ -72,15 +72,17 @@ impl<'a> Reference<'a> {
     ///
     /// Link-local IPv6 addresses and link-scope multicast never leave a link, hence a subnet.
     #[must_use]
-    pub fn is_same_subnet(&self, remote: IpAddr) -> bool {
+    pub fn is_same_subnet(&self, direction: Direction, remote: IpAddr) -> bool {
+        // Nothing comes from a group.
+        let outward = direction == Direction::Egress;
         let link = match remote {
             IpAddr::V4(address) => {
                 let [a, b, c, _] = address.octets();
-                (a, b, c) == (224, 0, 0)
+                outward && (a, b, c) == (224, 0, 0)
             }
             IpAddr::V6(address) => {
                 let first = address.segments()[0];
-                (0xfe80..=0xfebf).contains(&first) || first == 0xff02
+                (0xfe80..=0xfebf).contains(&first) || outward && first == 0xff02
             }
         };
         link || self.policy.subnet.iter().any(|block| block.contains(&remote))

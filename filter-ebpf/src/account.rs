@@ -163,9 +163,8 @@ pub(crate) unsafe fn count_flow<E: Entry>(
         let seen = (&raw const (*tally).interval).read_volatile();
         let name = (&raw const (*tally).flags_and_reason).read_volatile();
         let judged_otherwise = name & Tally::NAMED != 0 && name >> 16 != generation & 0xffff;
-        if judged_otherwise
-            || seen != interval && atomic::replace_u32(&raw mut (*tally).interval, seen, interval)
-        {
+        let ended = seen != interval && atomic::replace_u32(&raw mut (*tally).interval, seen, interval);
+        if judged_otherwise || ended {
             end_interval(tally, entry, generation, direction, seen);
         }
         if atomic::fetch_add(&raw mut (*tally).packets, measure.packets) == 0 {

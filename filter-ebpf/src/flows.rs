@@ -43,7 +43,6 @@ pub(crate) fn count(seen: &Seen<'_>, reason: Reason) -> u32 {
     };
     // SAFETY: the entry is in the table.
     unsafe {
-        (*entry).tally.last = seen.context.moment.stamp;
         account::count_flow(
             &raw mut (*entry).tally,
             entry,
@@ -53,6 +52,8 @@ pub(crate) fn count(seen: &Seen<'_>, reason: Reason) -> u32 {
             &seen.context.moment,
             &seen.context.measure,
         );
+        // After it: the record of an ended interval tells its own last packet.
+        (*entry).tally.last = seen.context.moment.stamp;
     }
     1
 }

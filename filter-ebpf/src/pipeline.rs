@@ -271,11 +271,12 @@ fn go_on(seen: &Seen<'_>, hit: &Hit) -> Reason {
     if next != hit.state {
         connections::change_state(hit, next);
     }
+    // SAFETY: the entry is in the table.
+    unsafe { seen.count_in(hit.entry, Reason::Connection) };
+    // After it: the record of an ended interval tells its own last packet.
     if !track::lingers(hit.state) {
         hit.touch(seen.direction, seen.context.moment.stamp);
     }
-    // SAFETY: the entry is in the table.
-    unsafe { seen.count_in(hit.entry, Reason::Connection) };
     Reason::Connection
 }
 

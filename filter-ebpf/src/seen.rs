@@ -297,10 +297,12 @@ impl Seen<'_> {
     /// segments: one that only an everywhere-on-all-ports rule admits passes but makes no entry,
     /// or a revoked connection would readmit itself and forged ACKs would fill the table; but for
     /// the grace after `attach`, in which older connections are picked up. With `StrictTcp` none is.
+    /// Nor does a packet from an exempt address that is not believed: what answers it is exempt,
+    /// and must not become a connection's that the network ACL is asked about.
     #[inline(always)]
     pub(crate) fn may_open(&self, cell: Cell) -> bool {
         use filter_common::packet::tcp_flags::{ACK, FIN, RST};
-        if !matches!(self.role(), Role::Own) {
+        if !matches!(self.role(), Role::Own) || cell.has(Cell::EXEMPT) {
             return false;
         }
         if self.context.packet.protocol != TCP || track::is_bare_syn(self.context.packet.tcp_flags) {

@@ -136,8 +136,9 @@ fn visit_connection(walk: &mut Walk, slot: u32) {
             }
         }
         let now = clock::stamp(walk.ticks);
-        let over = !kept && connections::has_expired(entry, header, now);
-        gone |= walk.asks(sweep_flags::RECLAIM) && over;
+        let expired = connections::has_expired(entry, header, now);
+        let over = !kept && expired;
+        gone |= walk.asks(sweep_flags::RECLAIM) && over || walk.asks(sweep_flags::EXPIRE) && expired;
         if !over {
             // SAFETY: the entry is in the table.
             walk.needs(unsafe { (*entry).generation });

@@ -94,6 +94,18 @@ impl Model {
         }
     }
 
+    /// Other rules are put into force; what has expired under the old ones stays so.
+    pub fn apply(&mut self, policy: EffectivePolicy) {
+        let keys: Vec<Key> = self.conversations.keys().copied().collect();
+        for key in keys {
+            if !self.is_live(&key) {
+                self.conversations.remove(&key);
+            }
+        }
+        self.policy = policy;
+        self.generation += 1;
+    }
+
     /// What must become of a packet.
     pub fn judge(&mut self, direction: Direction, packet: &Packet) -> Reason {
         let reason = self.decide(direction, packet);
@@ -104,7 +116,9 @@ impl Model {
                 _ => 8,
             };
             let key = datagram(direction, packet, id);
-            self.fragments.insert(key, (self.now, header));
+            let known = self.fragments.get(&key).copied().filter(|(seen, _)| self.is_within(*seen, 30));
+            let longest = known.map_or(header, |(_, known)| known.max(header));
+            self.fragments.insert(key, (self.now, longest));
         }
         reason
     }
@@ -154,6 +168,11 @@ impl Model {
             return Reason::Untracked;
         }
         let Some((key, Role::Own)) = key else { return Reason::Stray };
+        let strict = packet.protocol() == 6 && self.policy.strict_tcp;
+        if cell.has(Cell::EXEMPT) {
+            // Not believed to be so; what answers it is exempt.
+            return if strict { Reason::StrictTcp } else { Reason::Stray };
+        }
         if anew && stage == Some(Stage::Established) {
             // A forged SYN must not make it half-open.
             return self.go_on(direction, packet, &key, Role::Own, cell);

@@ -48,8 +48,12 @@ use super::{
 use crate::policy::{EffectivePolicy, GroupRule, NetworkAclRule, RuleService};
 
 /// Addresses that are on the subnet's own link whatever its blocks: IPv6 link-local (RFC 4291,
-/// 2.5.6), link-scope multicast of IPv6 (2.7) and of IPv4 (RFC 5771, 4).
-const SAME_LINK: [&str; 3] = ["fe80::/10", "ff02::/16", "224.0.0.0/24"];
+/// 2.5.6).
+const SAME_LINK: &str = "fe80::/10";
+
+/// Groups of the link, which packets are sent to but never come from: link-scope multicast of IPv6
+/// (RFC 4291, 2.7) and of IPv4 (RFC 5771, 4).
+const LINK_GROUPS: [&str; 2] = ["ff02::/16", "224.0.0.0/24"];
 
 /// What rules say about one service and one address; see this file's essay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -109,6 +113,8 @@ enum Atom {
     NetworkAcl { direction: Direction, service: RuleService, rank: u32 },
     /// The network ACL is not asked.
     SameSubnet,
+    /// It is not asked on the way out.
+    LinkGroup,
     /// Exempt as one of the subnet's first addresses.
     Reserved,
     /// Exempt as the platform's.
@@ -135,6 +141,10 @@ impl Atom {
             Self::SameSubnet => {
                 let effect = Effect::of_bits(Cell::SAME_SUBNET, Cell::SAME_SUBNET);
                 (spans(RuleService::All), Effect { ranks: [0; 2], ..effect })
+            }
+            Self::LinkGroup => {
+                let effect = Effect::of_bits(0, Cell::SAME_SUBNET);
+                (spans(RuleService::All), Effect { ranks: [u32::MAX, 0], ..effect })
             }
             Self::Reserved => (spans(RuleService::All), Effect::of_bits(Cell::EXEMPT, Cell::EXEMPT)),
             Self::Platform => (spans(RuleService::All), Effect::of_bits(Cell::LINK_LOCAL, Cell::LINK_LOCAL)),
@@ -237,8 +247,9 @@ pub(super) fn gather(policy: &EffectivePolicy) -> Effects {
     for prefix in &policy.subnet {
         gathering.add(prefix, Atom::SameSubnet);
     }
-    for prefix in SAME_LINK {
-        gathering.add(&prefix.parse().expect("a constant prefix"), Atom::SameSubnet);
+    gathering.add(&SAME_LINK.parse().expect("a constant prefix"), Atom::SameSubnet);
+    for prefix in LINK_GROUPS {
+        gathering.add(&prefix.parse().expect("a constant prefix"), Atom::LinkGroup);
     }
     for prefix in &policy.reserved {
         gathering.add(prefix, Atom::Reserved);

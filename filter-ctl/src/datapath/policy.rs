@@ -18,8 +18,9 @@ use std::{
 use aya::maps::MapData;
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
 use filter_common::{
-    abi::maps,
+    abi::{maps, sweep_flags},
     policy::{PolicyHeader, TIERS},
+    track::Phase,
 };
 
 use super::{error::Error, host::Host, object, sys};
@@ -80,12 +81,14 @@ impl Prepared {
         self.generation
     }
 
-    /// Makes it the policy of a slot.
+    /// Makes it the policy of a slot. Connections that have expired are forgotten before, where it
+    /// has longer timeouts.
     ///
     /// # Errors
     ///
     /// If the kernel refuses; the old policy is in force then.
     pub fn commit(&self, host: &Host, slot: u32) -> Result<(), Error> {
+        end_expired(host, slot, &header(self.map.as_fd())?.timeouts)?;
         let outer = host.map(OUTER[self.tier])?;
         let inner = self.map.as_raw_fd().to_ne_bytes();
         sys::update(outer.fd().as_fd(), slot, &inner)
@@ -96,6 +99,21 @@ impl Prepared {
         }
         Ok(())
     }
+}
+
+/// Forgets a slot's connections that have expired, if one of `timeouts` is longer than in the policy
+/// in force. Expired entries stay in the table until somebody wants their place: they would
+/// come back to life, whatever the rules say of them now.
+///
+/// # Errors
+///
+/// If the kernel refuses.
+pub fn end_expired(host: &Host, slot: u32, timeouts: &[u32; Phase::COUNT]) -> Result<(), Error> {
+    let Some(header) = header_in_force(host, slot)? else { return Ok(()) };
+    if timeouts.iter().zip(&header.timeouts).any(|(new, old)| new > old) {
+        host.sweep_all(slot, sweep_flags::EXPIRE)?;
+    }
+    Ok(())
 }
 
 /// The policy in force for a slot, to be put back should a later one of several fail.

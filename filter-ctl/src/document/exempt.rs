@@ -4,7 +4,8 @@
 //! addresses of the subnet. Today's pages (`vpc-security-groups`, `vpc-network-acls`) exempt services
 //! instead: Amazon DNS, DHCP, instance metadata, ECS task metadata, Windows activation, Time Sync, and
 //! the router's reserved address. `Exemptions` chooses; DHCP is never filtered either way
-//! (`filter_common::exempt`).
+//! (`filter_common::exempt`), and DNS at the VPC's own address never is either: the base of its
+//! primary block plus two, which AWS reserves, lies in the first four addresses of one subnet only.
 //!
 //! The services' IPv6 addresses belong to the same services, and are exempt with them. The ranges
 //! are IPv4's alone: the seed names no others. Of IPv6's routers nothing is exempt: what they do on
@@ -53,7 +54,9 @@ pub(super) fn platform(exemptions: Exemptions) -> Vec<IpNet> {
 /// Exempt remotes in the subnet and in its VPC.
 pub(super) fn reserved(exemptions: Exemptions, subnet: &Subnet, vpc: Option<&Vpc>) -> Vec<IpNet> {
     match exemptions {
-        Exemptions::Ranges => first_four(subnet),
+        Exemptions::Ranges => {
+            first_four(subnet).into_iter().chain(vpc.and_then(resolver).map(host)).collect()
+        }
         Exemptions::Services => routers(subnet).chain(vpc.and_then(resolver)).map(host).collect(),
     }
 }

@@ -165,7 +165,7 @@ impl Book {
         service: Service,
     ) -> Decision<AclRuleName> {
         let reference = Reference::new(&self.policy);
-        if reference.is_same_subnet(remote) {
+        if reference.is_same_subnet(direction, remote) {
             return Decision::NotAsked;
         }
         let number = match reference.nacl_rule(direction, remote, service) {

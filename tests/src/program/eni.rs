@@ -19,7 +19,7 @@ use filter_ctl::{
     datapath::{
         Host,
         connections::{self, Tracked},
-        policy::Prepared,
+        policy::{Prepared, end_expired},
     },
     policy::EffectivePolicy,
 };
@@ -69,6 +69,8 @@ impl Eni<'_> {
     pub fn rewrite(&mut self, policy: &EffectivePolicy) {
         let (compiled, clock) = self.compile(policy);
         let generation = self.programs.generation;
+        let timeouts = compiled.header(&clock, generation).timeouts;
+        end_expired(&self.programs.host, self.slot, &timeouts).expect("sweep");
         let block = self.hooks().block.as_ref();
         if !block.is_some_and(|block| block.rewrite(&compiled, &clock, generation)) {
             self.apply(policy);

@@ -129,8 +129,7 @@ impl Case {
                 Step::Wait(seconds) => eni.wait(*seconds),
                 Step::Change(changed) => {
                     holds = &holds ^ changed;
-                    model.policy = self.load(&holds).map_err(failed)?;
-                    model.generation += 1;
+                    model.apply(self.load(&holds).map_err(failed)?);
                     if self.swaps {
                         eni.apply(&model.policy);
                     } else {

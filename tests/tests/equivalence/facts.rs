@@ -143,7 +143,8 @@ impl World<'_> {
     /// What both layers say about a packet.
     pub(crate) fn cell(&self, direction: Direction, remote: IpAddr, asked: service::Service) -> Cell {
         let mut bits = 0;
-        let same_subnet = is_on_the_link(remote) || SUBNET.iter().any(|own| block(own).contains(&remote));
+        let same_subnet =
+            is_on_the_link(direction, remote) || SUBNET.iter().any(|own| block(own).contains(&remote));
         if same_subnet {
             bits |= Cell::SAME_SUBNET;
         }
@@ -159,7 +160,7 @@ impl World<'_> {
         let (reserved, platform): (&[&str], &[&str]) = if self.holds(&Fact::ExemptServices) {
             (&["10.0.1.1/32", "10.0.0.2/32"], &SERVICES)
         } else {
-            (&["10.0.1.0/30"], &["169.254.0.0/16"])
+            (&["10.0.1.0/30", "10.0.0.2/32"], &["169.254.0.0/16"])
         };
         let is_in = |blocks: &[&str]| blocks.iter().any(|text| block(text).contains(&remote));
         if is_in(reserved) {
@@ -314,7 +315,8 @@ impl World<'_> {
     }
 }
 
-/// Link-scope addresses, which never leave a subnet.
-fn is_on_the_link(remote: IpAddr) -> bool {
-    ["224.0.0.0/24", "fe80::/10", "ff02::/16"].iter().any(|link| block(link).contains(&remote))
+/// Link-scope addresses, which never leave a subnet; nothing comes from a group.
+fn is_on_the_link(direction: Direction, remote: IpAddr) -> bool {
+    let group = ["224.0.0.0/24", "ff02::/16"].iter().any(|link| block(link).contains(&remote));
+    block("fe80::/10").contains(&remote) || direction == Direction::Egress && group
 }

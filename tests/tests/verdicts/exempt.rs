@@ -9,14 +9,14 @@ use filter_common::{
         Category::{Accepted, Rejected},
         Reason::{
             self, Arp, Connection, Dhcp, Exempt, MulticastListener, NeighborDiscovery, NetworkAcl,
-            NewConnection, NoPolicy, OrphanFragment, SecurityGroup, SourceDestCheck,
+            NewConnection, NoPolicy, OrphanFragment, SecurityGroup, SourceDestCheck, Stray,
         },
     },
 };
 use filter_ctl::policy::EffectivePolicy;
 use tests::{
     frame::{Frame, arp, icmp, syn, udp},
-    policy::{ANY6, Policy},
+    policy::{ANY4, ANY6, Policy},
     program::{Metadata, Receive, Setting, effective, programs},
 };
 
@@ -38,9 +38,10 @@ fn on_the_workloads_side(steps: &[Step]) {
 }
 
 /// Conformance 33: With groups and ACL that deny everything, E reaches and is reached by the subnet's first four
-/// addresses (router and DNS among them) and `169.254.0.0/16`, and DHCP passes; no flow log has a record of it.
+/// addresses (router and DNS among them), the VPC's DNS server (its block plus two) and `169.254.0.0/16`, and DHCP
+/// passes; no flow log has a record of it.
 /// Source: VPC guide of 2018 `VPC_Security`; VPC guide `vpc-security-groups`, `flow-logs-limitations`.
-/// Enforced: `filter-ctl/src/compile/effects.rs` (`Reserved`, `LINK_LOCAL`, `decide`);
+/// Enforced: `filter-ctl/src/document/exempt.rs` (`LINK_LOCAL`, `reserved`); `filter-ctl/src/compile/effects.rs` (`Reserved`, `decide`);
 /// `filter-common/src/exempt.rs` (`candidate`, `dhcp`); `filter-ebpf/src/seen.rs` (`exemption_holds`, `is_dhcp_on_the_link`).
 #[test]
 fn row_33_the_subnets_first_four_addresses_are_exempt_in_both_directions() {
@@ -80,6 +81,52 @@ fn an_exempt_source_is_believed_on_the_hosts_side_only_if_the_host_made_the_pack
             assert_eq!(eni.judge(Egress, &udp("10.0.1.20:50000", remote)).reason, Exempt, "{remote}");
         }
     });
+}
+
+/// Conformance 33.
+#[test]
+fn row_33_the_vpcs_dns_server_is_exempt_and_its_neighbours_are_not() {
+    on_the_workloads_side(&[
+        egress(udp("10.0.1.20:50000", "10.0.0.2:53"), Exempt),
+        ingress(udp("10.0.0.2:53", "10.0.1.20:50000"), Exempt),
+        egress(udp("10.0.1.20:50000", "10.0.0.1:53"), SecurityGroup),
+        egress(udp("10.0.1.20:50000", "10.0.0.3:53"), SecurityGroup),
+    ]);
+}
+
+/// An exempt source that is not believed and that the rules admit opens no connection: its answers
+/// would be the network ACL's to stop, though their destination is exempt.
+#[test]
+fn what_goes_to_an_exempt_address_is_exempt_whatever_came_from_there() {
+    let policy = Policy::new().allow_in("udp 53", "169.254.0.0/16").acl_out(1, "deny", "-1", ANY4);
+    let places = [(Setting::WORKLOAD, Receive::Xdp), (Setting::WORKLOAD, Receive::Tc)];
+    let (foreign, forged) = ("10.0.1.99:53", "169.254.7.7:1000");
+    each(&places, &effective(&policy), |eni, place| {
+        walk(
+            eni,
+            place,
+            &[
+                egress(udp(foreign, forged), Exempt),
+                ingress(udp(forged, foreign), Stray),
+                tracked(0),
+                egress(udp(foreign, forged), Exempt),
+            ],
+        );
+    });
+}
+
+/// Nothing comes from a group: such a source is no neighbour, to the network ACL or to DHCP.
+#[test]
+fn a_group_as_source_is_no_neighbour() {
+    case(
+        denied(),
+        &[
+            ingress(udp("224.0.0.5:67", "10.0.1.20:68"), NetworkAcl),
+            ingress(syn("224.0.0.5:40000", "10.0.1.20:22"), NetworkAcl),
+            ingress(syn("[ff02::5]:40000", "[2001:db8:0:1::20]:22"), NetworkAcl),
+            egress(udp("10.0.1.20:5353", "224.0.0.251:5353"), SecurityGroup),
+        ],
+    );
 }
 
 /// Conformance 33.

@@ -46,6 +46,27 @@ fn later_fragments_follow_an_accepted_first_one() {
     );
 }
 
+/// Of several first fragments of one datagram (IPv6 tells them apart by identification alone) the longest
+/// header is protected: receivers differ in which of them they take.
+#[test]
+fn a_second_first_fragment_does_not_open_the_first_ones_header_to_be_overwritten() {
+    let (long, short) = (tcp(HOST_V6, PORT_V6, flags::SYN).data(64), udp_with(HOST_V6, PORT_V6, 64));
+    case(
+        server(),
+        &[
+            ingress(long.fragments(77, 32).0, NewConnection),
+            ingress(long.later(77, 16), OrphanFragment),
+            ingress(short.fragments(77, 32).0, NewConnection),
+            ingress(short.later(77, 8), OrphanFragment),
+            ingress(short.later(77, 16), OrphanFragment),
+            ingress(short.later(77, 24), Fragment),
+            wait(31),
+            ingress(short.fragments(77, 32).0, NewConnection),
+            ingress(short.later(77, 8), Fragment),
+        ],
+    );
+}
+
 #[test]
 fn later_fragments_follow_an_accepted_first_one_over_ipv6() {
     let datagram = udp_with(HOST_V6, PORT_V6, 64);

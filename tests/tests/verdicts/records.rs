@@ -170,6 +170,10 @@ fn a_record_leaves_once_with_the_first_packet_of_a_later_interval() {
         let mut first = eni.records();
         first.sort_by_key(|one| one.packets);
         assert_eq!(of(&first, Ingress), [(1, 40, 2), (8, 320, 6)], "{place}");
+        // They tell of their own last packets, not of those that made them leave.
+        for record in &first {
+            assert!(record.last.wrapping_sub(record.first) < 60, "{place}: {record:?}");
+        }
         next_interval(eni);
         assert_eq!(eni.sweep(0), (2, 0), "{place}: ended ones are swept");
         assert_eq!(eni.records().len(), 2, "{place}");
@@ -227,6 +231,31 @@ fn a_record_is_of_the_one_generation_that_judged_its_packets() {
                 if record.local_port == 22 && record.remote.0[0] == 0xc633_6407 { expected[0].1 } else { 0 };
             assert_eq!(record.opened, opened, "{place}: {record:?}");
         }
+        assert_conserved(eni, &records);
+    });
+}
+
+#[test]
+fn the_first_packet_after_a_change_of_rules_and_interval_is_of_the_new_interval() {
+    each(&EVERYWHERE, &server(), |eni, place| {
+        next_interval(eni);
+        let frames = [(Ingress, ack(HOST, SSH)), (Ingress, syn(STRANGER, SSH))];
+        let send = |eni: &mut Eni<'_>, times: u64| {
+            for (direction, frame) in &frames {
+                for _ in 0..times {
+                    eni.judge(*direction, frame);
+                }
+            }
+        };
+        send(eni, 2);
+        eni.apply(&server());
+        next_interval(eni);
+        send(eni, 3);
+        let records = all(eni);
+        let first = records.iter().map(|one| one.interval).min().expect("a record");
+        let mut found: Vec<_> = records.iter().map(|one| (one.interval - first, one.packets)).collect();
+        found.sort_unstable();
+        assert_eq!(found, [(0, 2), (0, 2), (1, 3), (1, 3)], "{place}");
         assert_conserved(eni, &records);
     });
 }

@@ -588,3 +588,22 @@ fn what_the_network_acl_stops_is_not_tracked() {
         ],
     );
 }
+
+/// An expired connection has ended, and longer timeouts do not bring it back.
+#[test]
+fn what_has_expired_stays_so_when_timeouts_grow() {
+    let short =
+        server().interface_field("ConnectionTrackingSpecification", json!({ "TcpEstablishedTimeout": 60 }));
+    case(
+        short,
+        &[
+            ingress(syn(HOST, SSH), NewConnection),
+            egress(syn_ack(SSH, HOST), Connection),
+            ingress(ack(HOST, SSH), Connection),
+            wait(61),
+            apply(Policy::new()),
+            ingress(ack(HOST, SSH), SecurityGroup),
+            tracked(0),
+        ],
+    );
+}

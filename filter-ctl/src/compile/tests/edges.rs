@@ -84,13 +84,16 @@ fn row_28_the_network_acl_is_not_asked_within_the_subnet() {
     policy.subnet = vec![net("10.0.1.0/24"), net("2001:db8:0:1::/64")];
     policy.nacl.ingress = vec![acl_rule(1, false, RuleService::All, "0.0.0.0/0")];
     let checked = Checked::new(&policy);
-    for inside in
-        ["10.0.1.0", "10.0.1.255", "2001:db8:0:1::9", "fe80::1", "febf::1", "ff02::1", "224.0.0.251"]
-    {
+    for inside in ["10.0.1.0", "10.0.1.255", "2001:db8:0:1::9", "fe80::1", "febf::1"] {
         assert!(checked.acl_allows(inside, tcp(22)), "{inside}");
     }
     for outside in ["10.0.2.0", "10.0.0.255", "2001:db8:0:2::", "fec0::1", "ff05::1", "224.0.1.0"] {
         assert!(!checked.acl_allows(outside, tcp(22)), "{outside}");
+    }
+    // The link's groups are in the subnet, but nothing comes from a group.
+    for group in ["ff02::1", "224.0.0.251"] {
+        let asked = |direction| !checked.cell(direction, group, tcp(22)).has(Cell::NACL_ALLOW);
+        assert_eq!((asked(Direction::Ingress), asked(Direction::Egress)), (true, false), "{group}");
     }
 }
 

@@ -82,8 +82,8 @@ fn a_hundred_thousand_hosts_with_one_rule_are_one_class() {
     let https = |index: u32| cidr(RuleService::Tcp(443, 443), host(0xc000_0000 + 3 * index));
     let policy = ingress((0..100_000).map(https).collect());
     let statistics = check("100,000 hosts, one port", &policy, 300);
-    // Outside, the hosts, the subnet, link-local.
-    assert_eq!(statistics.address_classes_v4, 4);
+    // Outside, the hosts, the subnet, the link's groups, link-local.
+    assert_eq!(statistics.address_classes_v4, 5);
     assert_eq!(statistics.service_classes, 2);
 }
 
@@ -151,7 +151,7 @@ fn a_blocklist_before_allow_all_is_two_decisions() {
     });
     policy.nacl.ingress = denied.chain([acl_rule(32_000, true, RuleService::All, "0.0.0.0/0")]).collect();
     let statistics = check("network ACL of 30,000 denied hosts", &policy, 300);
-    assert_eq!(statistics.address_classes_v4, 4);
+    assert_eq!(statistics.address_classes_v4, 5);
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn crowd(prefixes: u128) -> EffectivePolicy {
 #[test]
 fn a_hundred_thousand_prefixes_below_one_ipv6_network_fit() {
     let statistics = check("100,000 prefixes below one /32", &crowd(100_000), 300);
-    assert_eq!(statistics.address_classes_v6, 3);
+    assert_eq!(statistics.address_classes_v6, 4);
 }
 
 #[test]

@@ -20,7 +20,8 @@ fn the_web_policy_resolves_without_a_warning() {
     assert_eq!(warnings.len(), 0);
     assert_eq!(policy.interface.account_id, "111122223333");
     assert_eq!(policy.interface.primary_v6, "2001:db8:0:1::20".parse().ok());
-    assert_eq!(policy.reserved, ["10.0.1.0/30".parse().expect("a block")]);
+    let blocks = ["10.0.1.0/30", "10.0.0.2/32"].map(|block| block.parse().expect("a block"));
+    assert_eq!(policy.reserved, blocks, "the subnet's first four addresses, the VPC's DNS server");
     assert_eq!(policy.flow_log_interval, Some(60));
     assert_eq!(policy.groups[0].ingress[0].service, RuleService::Tcp(80, 80));
     let [.., ping, ping_v6, own] = &policy.groups[0].ingress[..] else { panic!("more than three rules") };

@@ -496,7 +496,8 @@ fn services_are_exempt_instead_of_ranges_where_the_document_says_so() {
     };
     let vpc = "Vpcs: [{ VpcId: vpc-1, CidrBlock: 10.0.0.0/16, CidrBlockAssociationSet: [{ CidrBlock: 10.9.0.0/16 }] }]";
     let (policy, _) = document(&text(vpc)).effective("eni-1").expect("it is complete");
-    assert_eq!((policy.exemptions, policy.reserved), (Exemptions::Ranges, vec![block("10.0.1.0/30")]));
+    let reserved = vec![block("10.0.1.0/30"), block("10.0.0.2/32")];
+    assert_eq!((policy.exemptions, policy.reserved), (Exemptions::Ranges, reserved));
     assert_eq!(policy.platform, [block("169.254.0.0/16")]);
 
     let services = document(&text(&format!("Exemptions: services\n{vpc}")));
