@@ -1,5 +1,8 @@
 //! Attach, apply and detach: what they refuse, what they leave, what outlives them.
 
+#[path = "lifecycle/versions.rs"]
+mod versions;
+
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use aya::programs::{SchedClassifier, TcAttachType};
@@ -16,6 +19,7 @@ use tests::{
 };
 
 /// Exit codes, as documented.
+const SYSTEM: i32 = 1;
 const USAGE: i32 = 2;
 const DOCUMENT: i32 = 3;
 const NOT_FOUND: i32 = 4;
@@ -295,16 +299,21 @@ fn without_root_attach_is_refused() {
     let _ = finish(command.arg("check").arg(&policy), Duration::from_secs(60)).ok();
 }
 
+/// Attaches the other end of the link, as the neighbour's interface.
+fn attach_neighbour(lab: &mut Lab, document: &Path) {
+    lab.side = Side::Host;
+    let mut command = lab.filter_ctl_command();
+    command.args(["attach", "veth0", "--side", "host", "--interface-id", NEIGHBOUR_ENI, "--policy"]);
+    let _ = finish(command.arg(document), Duration::from_secs(60)).ok();
+}
+
 #[test]
 fn several_devices_are_attached_side_by_side() {
     let mut lab = lab();
     let policy = only_port(80).allow_in("tcp 81", ANY4).neighbour_in(&[GROUP]);
     let document = lab.write(&policy);
     let _ = lab.try_attach(&document, &[]).ok();
-    lab.side = Side::Host;
-    let mut command = lab.filter_ctl_command();
-    command.args(["attach", "veth0", "--side", "host", "--interface-id", NEIGHBOUR_ENI, "--policy"]);
-    let _ = finish(command.arg(&document), Duration::from_secs(60)).ok();
+    attach_neighbour(&mut lab, &document);
     let [open, other] = servers(&lab);
     assert_tcp(&lab.remote, HOST.v4, open.address(), Outcome::Answered);
     assert_tcp(&lab.remote, STRANGER.v4, other.address(), Outcome::Answered);
@@ -318,6 +327,39 @@ fn several_devices_are_attached_side_by_side() {
     lab.detach();
     assert_tcp(&lab.remote, STRANGER.v4, other.address(), Outcome::Answered);
     assert_eq!(files(&lab.pins()), Vec::<String>::new());
+}
+
+/// The rules of the one whose turn had come judged packets, those of the other never did.
+#[test]
+fn a_failed_apply_keeps_the_rules_that_were_in_force_for_a_moment() {
+    let mut lab = lab();
+    let policy = only_port(80).neighbour_in(&[GROUP]);
+    let document = lab.write(&policy);
+    let _ = lab.try_attach(&document, &[]).ok();
+    attach_neighbour(&mut lab, &document);
+    let books = |lab: &Lab| {
+        let mut books: Vec<_> = files(&lab.state_folder().join("rules"));
+        books.sort();
+        books
+    };
+    let before = books(&lab);
+    assert_eq!(before.len(), 2);
+    // A commit goes through all sizes of policies.
+    let maps = lab.pins().join(format!("v{}/maps", filter_common::abi::ABI_VERSION));
+    let (large, away) = (maps.join(filter_common::abi::maps::POLICY_LARGE), maps.join("AWAY"));
+    fs::rename(&large, &away).expect("renamed");
+    let other = lab.write(&only_port(81).neighbour_in(&[GROUP]));
+    let _ = lab.filter_ctl([Path::new("apply"), &other]).code(SYSTEM);
+    fs::rename(&away, &large).expect("renamed back");
+    let after = books(&lab);
+    let new: Vec<_> = after.iter().filter(|book| !before.contains(book)).collect();
+    assert_eq!((after.len(), new.len()), (3, 1), "{after:#?}");
+    let first = lab.state_folder().join("rules/0-");
+    assert!(new[0].starts_with(&first.display().to_string()), "slot 0's: {new:?}");
+    let status = lab.filter_ctl(["status", "--output", "json"]).ok().json();
+    for interface in status["interfaces"].as_array().expect("two") {
+        assert_eq!(interface["generation_in_force"], interface["attachment"]["generation"], "put back");
+    }
 }
 
 #[test]

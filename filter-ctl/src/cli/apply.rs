@@ -15,6 +15,7 @@ use crate::datapath::{
     inspect,
     journal::{self, Entry},
     rules::Rules,
+    versions,
 };
 
 /// Swap the rules of the attached interfaces that a document covers
@@ -63,6 +64,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut read = documents::read(&arguments.path, &arguments.limits)?;
     let places = Places::from_environment();
     let (applied, mut notes) = if arguments.dry_run {
+        versions::refuse(&places)?;
         let wanted = wanted(&mut read, &journal::entries(&places)?, &arguments.only)?;
         (dry_run(&places, &wanted, &read.path)?, Vec::new())
     } else {

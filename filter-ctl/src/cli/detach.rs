@@ -37,7 +37,7 @@ Examples:
 ///
 /// If the device is not attached, or the kernel refuses.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let session = Session::begin(&Places::from_environment())?;
+    let session = Session::begin_detach(&Places::from_environment())?;
     let detached = match (&arguments.device, &arguments.interface_id) {
         (Some(device), _) => session.detach(device)?,
         (None, Some(id)) => session.detach_interface(id)?,

@@ -137,6 +137,7 @@ fn exit_of(error: &datapath::Error) -> Exit {
         E::Ambiguous { .. }
         | E::AlreadyAttached { .. }
         | E::Orphan { .. }
+        | E::OtherVersion(_)
         | E::ForeignXdp { .. }
         | E::Locked(_)
         | E::Full(_) => Exit::Conflict,

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, Output, output};
 use crate::{
-    datapath::{Host, Places, inspect::Report},
+    datapath::{Host, Places, inspect::Report, versions::Foreign},
     flowlog::{
         self, Collector, Folder, HostSource,
         hits::{ByDirection, Count, InterfaceHits, last_written},
@@ -25,7 +25,12 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Shows the counters of the rules of some attached interfaces.
-pub(super) fn show(places: &Places, reports: &[Report], to: Output) -> Result<(), Failure> {
+pub(super) fn show(
+    places: &Places,
+    reports: &[Report],
+    foreign: &[Foreign],
+    to: Output,
+) -> Result<(), Failure> {
     let (hits, mut notes) = if reports.is_empty() { Default::default() } else { counters(places)? };
     let mut shown = Vec::new();
     for report in reports {
@@ -44,10 +49,11 @@ pub(super) fn show(places: &Places, reports: &[Report], to: Output) -> Result<()
     match to {
         Output::Json => output::print_json(&json!({
             "interfaces": shown.iter().map(|(report, rows, hits)| to_json(report, rows, hits)).collect::<Vec<_>>(),
+            "other_versions": foreign,
             "notes": notes,
         })),
         Output::Table => {
-            if shown.is_empty() {
+            if shown.is_empty() && foreign.is_empty() {
                 output::print("no device is attached\n");
             }
             for (number, (report, rows, hits)) in shown.iter().enumerate() {

@@ -13,6 +13,7 @@ use crate::{
         Places, hooks,
         inspect::{Condition, Report, damaged, inspect},
         journal::Entry,
+        versions,
     },
     flowlog,
     policy::Exemptions,
@@ -57,25 +58,35 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (mut reports, orphans) = inspect(&places)?;
     let damaged = damaged(&places)?;
     damaged.iter().for_each(|what| output::note(what));
+    let mut foreign = versions::foreign(&places)?;
     let spool = flowlog::statistics(&flowlog::Folder::of(&places))?;
     if let Some(device) = &arguments.device {
         reports.retain(|report| report.entry.attachment.device == *device);
-        if reports.is_empty() {
+        foreign.retain(|foreign| foreign.device.as_ref() == Some(device));
+        if reports.is_empty() && foreign.is_empty() {
             return Err(Failure::new(Exit::NotFound, format!("{device} is not attached")));
         }
     }
+    for foreign in &foreign {
+        output::note(&format!(
+            "another version of filter enforces on {} ({}): what it does is not known here. `detach` takes it off",
+            text::shown(&foreign.name()),
+            foreign.pins.display()
+        ));
+    }
     if arguments.rules {
-        return rules::show(&places, &reports, arguments.output.output);
+        return rules::show(&places, &reports, &foreign, arguments.output.output);
     }
     match arguments.output.output {
         Output::Json => output::print_json(&json!({
             "interfaces": reports.iter().map(to_json).collect::<Vec<_>>(),
             "without_state": orphans,
+            "other_versions": foreign,
             "damaged_state": damaged,
             "flow_log_spool": spool,
         })),
         Output::Table => {
-            if reports.is_empty() {
+            if reports.is_empty() && foreign.is_empty() {
                 output::print("no device is attached\n");
             }
             if spool.dropped_records != 0 {

@@ -86,9 +86,12 @@ impl Session {
                 .push((wanted.entry.attachment.slot, Prepared::new(&wanted.compiled, &clock, generation)?));
         }
         let written = books.iter().try_for_each(|(slot, book)| self.put_book(*slot, generation, book));
-        if let Err(error) = written.and_then(|()| commit_all(&host, &prepared)) {
-            // Nobody will ever ask for them. The error that matters is the one that made us give up.
-            let _ = self.places.shelf().keep(|_, other| other != generation);
+        let mut begun = 0;
+        if let Err(error) = written.and_then(|()| commit_all(&host, &prepared, &mut begun)) {
+            // Nobody will ever ask for the rules of those whose turn never came; the others judged
+            // packets by them for a moment. The error that matters is the one that made us give up.
+            let judged = |slot| prepared[..begun].iter().any(|(other, _)| *other == slot);
+            let _ = self.places.shelf().keep(|slot, other| other != generation || judged(slot));
             return Err(error);
         }
 
@@ -106,11 +109,13 @@ impl Session {
     }
 }
 
-/// Puts policies into force one after the other; puts the earlier ones back if one fails.
-fn commit_all(host: &Host, prepared: &[(u32, Prepared)]) -> Result<(), Error> {
+/// Puts policies into force one after the other; puts the earlier ones back if one fails. Counts
+/// those that were in force, or may have been, for however short.
+fn commit_all(host: &Host, prepared: &[(u32, Prepared)], begun: &mut usize) -> Result<(), Error> {
     let mut before = Vec::new();
     for (slot, new) in prepared {
         let old = policy::in_force(host, *slot)?;
+        *begun += 1;
         if let Err(error) = new.commit(host, *slot) {
             before.push((*slot, old));
             for (slot, old) in before.into_iter().rev() {

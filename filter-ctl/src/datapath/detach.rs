@@ -10,6 +10,7 @@ use super::{
     journal::{self, Entry},
     netns,
     pins::{self, Pin},
+    versions,
 };
 use crate::state::Hook;
 
@@ -38,12 +39,16 @@ impl Session {
             Err(error) => return Err(error),
         };
         let key = found.as_ref().map(|device| journal::key(device.netns, device.ifindex));
+        let foreign = match &key {
+            Some(key) => self.take_off_foreign(key, found.as_ref())?,
+            None => Vec::new(),
+        };
         let entries = self.entries()?;
         let is_meant = |entry: &&Entry| match &key {
             Some(key) => entry.key() == *key,
             None => entry.attachment.netns == netns && entry.attachment.device == name,
         };
-        let (entry, notes) = match (entries.iter().find(is_meant), &key) {
+        let (entry, mut notes) = match (entries.iter().find(is_meant), &key) {
             (Some(entry), _) => (Some(entry.clone()), self.take_down(entry)?),
             // What was asked for was done while things were set straight.
             (None, _) if self.removed.iter().any(|entry| is_meant(&entry)) => {
@@ -58,6 +63,7 @@ impl Session {
                 }
                 (None, vec!["its state was lost; its programs were taken off".to_owned()])
             }
+            _ if !foreign.is_empty() => (None, Vec::new()),
             // Nobody can enter a namespace that is gone: its attachments go from anywhere.
             _ => match gone(&entries, name)?.or_else(|| gone(&self.removed, name).ok().flatten()) {
                 Some(entry) if self.removed.contains(entry) => (Some(entry.clone()), Vec::new()),
@@ -65,6 +71,7 @@ impl Session {
                 None => return Err(not_attached(name, found.is_some(), &entries)),
             },
         };
+        notes.extend(foreign);
         self.detached(entry, notes)
     }
 
@@ -81,7 +88,14 @@ impl Session {
             [entry] if self.is_out_of_reach(entry)? => {
                 return Err(not_attached(&entry.attachment.device, false, &entries));
             }
-            [entry] => (Some(entry.clone()), self.take_down(entry)?),
+            [entry] => {
+                let device = Device::find(&entry.attachment.device).ok();
+                let device =
+                    device.filter(|device| journal::key(device.netns, device.ifindex) == entry.key());
+                let mut notes = self.take_off_foreign(&entry.key(), device.as_ref())?;
+                notes.extend(self.take_down(entry)?);
+                (Some(entry.clone()), notes)
+            }
             [] => match self.removed.iter().find(is_meant) {
                 Some(entry) => (Some(entry.clone()), Vec::new()),
                 None => {
@@ -102,7 +116,7 @@ impl Session {
 
     fn detached(&self, entry: Option<Entry>, notes: Vec<String>) -> Result<Detached, Error> {
         self.clean_up_if_last()?;
-        let last = self.entries()?.is_empty();
+        let last = self.entries()?.is_empty() && versions::foreign(&self.places)?.is_empty();
         Ok(Detached { entry, notes, last })
     }
 
@@ -130,7 +144,7 @@ fn gone<'a>(entries: &'a [Entry], name: &str) -> Result<Option<&'a Entry>, Error
 
 /// Takes off filters of clsact whose state is lost: a pinned program tells of one. Whether the
 /// qdisc was added for us is lost with it, so it stays.
-fn detach_lost_filters(folder: &Path, device: &Device) -> Result<(), Error> {
+pub(super) fn detach_lost_filters(folder: &Path, device: &Device) -> Result<(), Error> {
     let [receive, send] = pins::sides(folder)?.map(|pin| match pin {
         Pin::Program => Hook::Clsact,
         Pin::Missing | Pin::Link { .. } => Hook::Tcx,

@@ -4,7 +4,7 @@ use std::{fmt, io, path::PathBuf};
 
 use aya::{EbpfError, maps::MapError, pin::PinError, programs::ProgramError};
 
-use super::kernel::FLOOR;
+use super::{kernel::FLOOR, versions::Foreign};
 
 /// An error of the datapath, with what to do about it where there is something to do.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +96,9 @@ pub enum Error {
         /// The device.
         device: String,
     },
+    /// Programs of another version of filter.
+    #[error("{}", by_another_version(.0))]
+    OtherVersion(Vec<Foreign>),
     /// Somebody else's XDP program.
     #[error(
         "{device} already has an XDP program ({program}) that is not ours, and a device has room for one; remove it (`ip link set dev {device} xdp off`, or `xdpgeneric off`), or take `--hook tcx`, which judges what that program lets through"
@@ -188,6 +191,16 @@ impl Error {
         let program = program.to_owned();
         move |source| Self::Program { program, source }
     }
+}
+
+/// What other versions filter, and how to get rid of it.
+fn by_another_version(foreign: &[Foreign]) -> String {
+    let devices: Vec<_> =
+        foreign.iter().map(|one| format!("{} ({})", one.name(), one.pins.display())).collect();
+    format!(
+        "another version of filter enforces on {}, and this one cannot change it: detach with the version that attached it, or `filter-ctl detach DEVICE` takes it off; then attach again",
+        devices.join(", ")
+    )
 }
 
 /// What a program's error says, without the verifier's log, which is long.

@@ -11,7 +11,7 @@ use super::{
     netns,
     pins::{self, Pin},
     places::Places,
-    policy, sys,
+    policy, sys, versions,
 };
 use crate::state::Hook;
 
@@ -86,8 +86,12 @@ pub fn inspect(places: &Places) -> Result<(Vec<Report>, Vec<String>), Error> {
     if !sys::is_root() {
         return Err(Error::NotRoot);
     }
-    let entries = journal::entries(places)?;
+    let mut entries = journal::entries(places)?;
     let folders = pins::folders(places)?;
+    // Those that another version has attached are its own, unless this one has, too.
+    let foreign = versions::keys(places)?;
+    let is_ours = |entry: &Entry| folders.iter().any(|folder| folder.key == entry.key());
+    entries.retain(|entry| is_ours(entry) || !foreign.contains(&entry.key()));
     let orphans: Vec<_> = folders
         .iter()
         .filter(|folder| folder.complete && !entries.iter().any(|entry| entry.key() == folder.key))

@@ -27,6 +27,7 @@ pub mod rules;
 pub mod session;
 mod sys;
 pub mod tables;
+pub mod versions;
 
 pub use device::Device;
 pub use error::Error;

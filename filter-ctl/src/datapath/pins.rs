@@ -151,9 +151,14 @@ pub(super) struct Folder {
 
 /// All folders of pins.
 pub(super) fn folders(places: &Places) -> Result<Vec<Folder>, Error> {
+    folders_in(&places.interfaces())
+}
+
+/// All folders of pins in a version's folder of interfaces.
+pub(super) fn folders_in(interfaces: &Path) -> Result<Vec<Folder>, Error> {
     let mut folders = Vec::new();
-    for name in names(&places.interfaces())? {
-        let path = places.interfaces().join(&name);
+    for name in names(interfaces)? {
+        let path = interfaces.join(&name);
         let slot = names(&path)?.iter().find_map(|name| name.strip_prefix(SLOT)?.parse().ok());
         let (key, complete) = match name.strip_prefix(ATTACHING) {
             Some(key) => (key.to_owned(), false),
@@ -165,7 +170,8 @@ pub(super) fn folders(places: &Places) -> Result<Vec<Folder>, Error> {
     Ok(folders)
 }
 
-fn names(folder: &Path) -> Result<Vec<String>, Error> {
+/// Names of what is in a folder; none if there is no such folder.
+pub(super) fn names(folder: &Path) -> Result<Vec<String>, Error> {
     let failed = |error| Error::system(format!("read {}", folder.display()))(error);
     match fs::read_dir(folder) {
         Ok(contents) => contents

@@ -19,6 +19,9 @@ pub struct Places {
 }
 
 impl Places {
+    /// The folder of pinned links below a version's.
+    pub(super) const INTERFACES: &str = "interfaces";
+
     /// Folders of one's own: state, and a place in bpffs.
     #[must_use]
     pub fn new(state: PathBuf, bpffs: PathBuf) -> Self {
@@ -93,6 +96,6 @@ impl Places {
     /// Pinned links: a folder per attached device.
     #[must_use]
     pub fn interfaces(&self) -> PathBuf {
-        self.version().join("interfaces")
+        self.version().join(Self::INTERFACES)
     }
 }

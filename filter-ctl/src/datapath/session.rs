@@ -13,7 +13,7 @@ use super::{
     journal::{self, Entry, HostFacts, Lock, Phase},
     netns, object, pins,
     places::Places,
-    policy, sys,
+    policy, sys, versions,
 };
 use crate::{naming::book::Encoded, state::Hook};
 
@@ -32,17 +32,36 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// If the process may not change anything, or it is somebody else's turn.
+    /// If the process may not change anything, it is somebody else's turn, or another version filters
+    /// a device.
     pub fn begin(places: &Places) -> Result<Self, Error> {
+        let mut session = Self::wait(places)?;
+        versions::refuse(places)?;
+        session.repair()?;
+        Ok(session)
+    }
+
+    /// [`Session::begin`] to take a device off. If another version filters one, nothing is set
+    /// straight before that: its state would seem to lack its pins.
+    ///
+    /// # Errors
+    ///
+    /// If the process may not change anything, or it is somebody else's turn.
+    pub fn begin_detach(places: &Places) -> Result<Self, Error> {
+        let mut session = Self::wait(places)?;
+        if versions::foreign(places)?.is_empty() {
+            session.repair()?;
+        }
+        Ok(session)
+    }
+
+    fn wait(places: &Places) -> Result<Self, Error> {
         if !sys::is_root() {
             return Err(Error::NotRoot);
         }
         pins::require_bpffs(places)?;
         let lock = Lock::take(places)?;
-        let mut session =
-            Self { places: places.clone(), removed: Vec::new(), notes: Vec::new(), _lock: lock };
-        session.repair()?;
-        Ok(session)
+        Ok(Self { places: places.clone(), removed: Vec::new(), notes: Vec::new(), _lock: lock })
     }
 
     /// What was set straight, for people.
@@ -109,7 +128,7 @@ impl Session {
             return Ok(());
         }
         pins::remove(&self.places.version())?;
-        // Another version's folder may lie beside ours: then this one stays.
+        // Another version may filter a device: then its folder stays, and so does this one.
         let _ = fs::remove_dir(self.places.bpffs());
         Ok(())
     }
@@ -178,6 +197,7 @@ impl Session {
 
     /// Brings state, pins and devices into agreement.
     fn repair(&mut self) -> Result<(), Error> {
+        self.remove_foreign_leftovers()?;
         journal::remove_unfinished(&self.places)?;
         for damaged in journal::damaged(&self.places)? {
             self.notes.push(journal::set_aside(damaged)?);

@@ -4,7 +4,14 @@
 //! too: per layer and direction, the packets of all rules, of no rule, of what a layer was not
 //! asked about and of what nobody can name any more are the packets of all records.
 //!
-//! # Exact, whoever is killed when
+//! # As exact as the spool, whoever is killed when
+//!
+//! Every line of the spool is counted once. That is every packet once but for one case: of a process
+//! that is killed after it has written records and before it has released them from the ring (or has
+//! said that losses are told), the next one writes the same again ([`super::collect`]). Those are in
+//! the spool twice, so they are counted twice, and sums over the spool and counters agree still. To
+//! leave a record out that is equal to the last one would lose packets: short flows of one tuple
+//! within a second have equal records.
 //!
 //! Records and counters cannot be written at once. So the spool is what counts, and the file of
 //! counters says up to where in the spool it counts: whoever opens it reads what comes after that

@@ -175,6 +175,16 @@ impl Book {
         Decision::Rule(AclRuleName { acl: Arc::clone(&self.acl), number })
     }
 
+    /// Whether a rule of the network ACL allows; `*` denies.
+    #[must_use]
+    pub fn allows(&self, direction: Direction, rule: &AclRuleName) -> bool {
+        let rules = match direction {
+            Direction::Ingress => &self.policy.nacl.ingress,
+            Direction::Egress => &self.policy.nacl.egress,
+        };
+        rules.iter().any(|known| known.number == rule.number && known.allow)
+    }
+
     /// The groups' rule that admits packets in a direction: the first that matches.
     #[must_use]
     pub fn group_rule(

@@ -36,8 +36,11 @@
 //!
 //! The network ACL is never asked about the interface's own subnet. What no numbered rule matches
 //! is the rule `*`: 32767 for IPv4, 32768 for IPv6. Of several rules of the groups that match, the
-//! first in the document's order is named. An ICMP query has code 0 (RFC 792); of one that has
-//! another, the record does not tell it, and it is named as if it had 0.
+//! first in the document's order is named. An ICMP query has code 0 (RFC 792). Of one that has another
+//! and was let in as a tracked connection, the record does not tell it: the rules are asked as if it
+//! had 0, so another rule may be named that decides alike. A rule that decides otherwise is not: of
+//! what passed, no deny of the network ACL is named, nor of what it denied an allow; that layer is
+//! unknown then, as the groups are when none of their rules matches what they admitted.
 //!
 //! Rejected: names in the kernel's cells (they would keep cells apart that decide alike, and a
 //! packet would have to carry them); naming when records are read (every book for as long as the

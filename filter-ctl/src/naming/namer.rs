@@ -68,12 +68,19 @@ impl Namer {
             Ask::Rule(direction) => {
                 let question = case.question(direction);
                 let open = self.open(slot, record.generation)?;
-                remembered(
+                let found = remembered(
                     open,
                     |open| (&open.book, &mut open.acl),
                     question,
                     |book| book.acl(question.0, question.1, question.2),
-                )
+                );
+                // What denies has let nothing pass: an ICMP query's code is not as it was taken to be.
+                let allowed = case.reason != Reason::NetworkAcl;
+                let contradicts = |rule: &AclRuleName, book: &Book| book.allows(direction, rule) != allowed;
+                match (found.rule(), self.open(slot, record.generation)?) {
+                    (Some(rule), Some(open)) if contradicts(rule, &open.book) => Decision::Unknown,
+                    _ => found,
+                }
             }
             Ask::Nothing => Decision::NotAsked,
             Ask::NoRule => Decision::NoRule,

@@ -7,8 +7,9 @@
 //! itself, so a book that nobody names is gone with its last link, whoever comes in between.
 //!
 //! A book goes when no record to come can need it ([`Shelf::keep`]); in any case the oldest go when
-//! there are too many or they take too much room. Records that need such a one are told without
-//! names.
+//! there are too many different ones or they take too much room. Another name for a book that stays
+//! costs a line of the folder only, so names go by a bound of their own, which is far away. Records
+//! that need a book that went are told without names.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -19,8 +20,11 @@ use std::{
 
 use super::{Book, book::Encoded};
 
-/// Generations of a slot that are kept at most.
-const GENERATIONS: usize = 64;
+/// Different books of a slot that are kept at most, under however many generations each.
+const BOOKS: usize = 64;
+
+/// Names of books at most, all slots together: whoever looks one up reads them all.
+const NAMES: usize = 8192;
 
 /// Of each slot the last two stay whatever room they take: one is in force, the other is about to be.
 const NEWEST: usize = 2;
@@ -149,19 +153,23 @@ impl Shelf {
                 remove(&path)?;
             }
         }
-        let mut newer: BTreeMap<u32, usize> = BTreeMap::new();
+        // What stays of each slot: how many names, and which books they stand for.
+        let mut slots: BTreeMap<u32, (usize, HashSet<u64>)> = BTreeMap::new();
         let mut seen = HashSet::new();
-        let mut bytes = 0;
+        let (mut names, mut bytes) = (0, 0);
         // From the newest on.
         for book in self.list()?.iter().rev() {
-            let newer = newer.entry(book.slot).or_default();
+            let (newer, books) = slots.entry(book.slot).or_default();
             let Ok(file) = fs::metadata(&book.path) else { continue };
             let room = if seen.contains(&file.ino()) { 0 } else { file.len() };
-            if *newer >= NEWEST && (*newer >= GENERATIONS || bytes + room > BYTES) {
+            let is_one_more = !books.contains(&file.ino()) && books.len() >= BOOKS;
+            if *newer >= NEWEST && (names >= NAMES || is_one_more || bytes + room > BYTES) {
                 remove(&book.path)?;
                 continue;
             }
             *newer += 1;
+            names += 1;
+            books.insert(file.ino());
             seen.insert(file.ino());
             bytes += room;
         }
@@ -229,10 +237,38 @@ mod tests {
         let shelf = Shelf::new(place.path());
         shelf.put(7, 1, &other())?;
         for generation in 2..=100 {
-            shelf.put(0, generation, &Encoded::of(&policy()))?;
+            shelf.put(0, generation, &Encoded { bytes: Vec::new(), hash: generation.into() })?;
         }
         assert_eq!(generations(&shelf, 0), (37..=100).collect::<Vec<_>>());
         assert_eq!(generations(&shelf, 7), [1]);
+        Ok(())
+    }
+
+    #[test]
+    fn two_books_in_turn_are_two_however_often_they_change() -> io::Result<()> {
+        let place = tempfile::tempdir()?;
+        let shelf = Shelf::new(place.path());
+        let books = [Encoded::of(&policy()), other()];
+        for generation in 1..=200 {
+            shelf.put(0, generation, &books[generation as usize % 2])?;
+        }
+        assert_eq!(generations(&shelf, 0), (1..=200).collect::<Vec<_>>());
+        Ok(())
+    }
+
+    #[test]
+    fn names_are_bounded_too_and_the_last_two_of_a_slot_stay() -> io::Result<()> {
+        let place = tempfile::tempdir()?;
+        let shelf = Shelf::new(place.path());
+        let book = other();
+        shelf.put(7, 1, &book)?;
+        let last = NAMES as u32 + 2;
+        for generation in 2..last {
+            fs::hard_link(shelf.path(7, 1, book.hash), shelf.path(0, generation, book.hash))?;
+        }
+        shelf.put(0, last, &book)?;
+        let kept = generations(&shelf, 0);
+        assert_eq!((kept.len(), kept[0], generations(&shelf, 7)), (NAMES, 3, vec![1]));
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use filter_common::{
     Direction::{Egress, Ingress},
     verdict::Reason::{Connection, NetworkAcl, NewConnection, SecurityGroup, Stray},
 };
+use serde_json::json;
 use tests::{
     frame::{Frame, ack, echo, echo_reply, fin, flags, protocol, rst, syn, syn_ack, tcp, udp},
     policy::{ANY4, Policy},

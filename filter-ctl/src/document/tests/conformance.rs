@@ -256,6 +256,7 @@ fn the_last_rule_cannot_be_changed() {
 /// Conformance 3.4-b: The numbered rules of a default ACL may be removed: it denies what is left.
 /// Source: VPC guide `default-network-acl`.
 /// Enforced: `filter-ctl/src/document/index.rs` (`acl`); `filter-ctl/src/document/resolve.rs` (`resolve`).
+/// Conformance 3.1-f.
 #[test]
 fn which_network_acl_a_subnet_has() {
     let group = "SecurityGroups: [{ GroupId: sg-1 }]\n";
@@ -269,6 +270,14 @@ fn which_network_acl_a_subnet_has() {
     );
     let nacl = policy(&default).nacl;
     assert_eq!((nacl.id.as_str(), nacl.ingress.len(), nacl.egress.len()), ("acl-1", 1, 0));
+    let of_vpc = |id: &str| {
+        let text = default.replace("Vpcs: [", "Vpcs: [{ VpcId: vpc-2 }, ");
+        let text = text.replace("[{ SubnetId: subnet-1,", "[{ SubnetId: subnet-1, VpcId: vpc-1,");
+        let text = text.replace("[{ GroupId: sg-1 }]\n", "[{ GroupId: sg-1, VpcId: vpc-1 }]\n");
+        text.replace("NetworkAclId: acl-1,", &format!("NetworkAclId: acl-1, VpcId: {id},"))
+    };
+    assert_eq!(policy(&of_vpc("vpc-1")).nacl.id, "acl-1");
+    assert_eq!(policy(&of_vpc("vpc-2")).nacl.ingress.len(), 2, "vpc-1 has the one that AWS makes");
     let undescribed = policy(&format!("{INTERFACE}{group}")).nacl;
     assert_eq!(
         undescribed.ingress.iter().map(|rule| (rule.number, rule.allow)).collect::<Vec<_>>(),

@@ -144,9 +144,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     /// However the batches fall into segments, whatever the spool drops, and wherever processes
-    /// die: the counters are the sums over all that was ever kept.
+    /// die: the counters are the sums over all lines that were ever written.
     #[test]
-    fn counters_are_exact_whoever_dies_when(batches in prop::collection::vec((0_usize..40, 0_u8..4), 1..30)) {
+    fn counters_are_the_sums_over_the_spools_lines_whoever_dies_when(batches in prop::collection::vec((0_usize..40, 0_u8..4), 1..30)) {
         let failed = |error: Box<dyn std::error::Error>| TestCaseError::fail(error.to_string());
         let mut place = Place::new().map_err(failed)?;
         let (mut expected, mut next) = ([0; 3], 0);

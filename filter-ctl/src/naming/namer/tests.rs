@@ -31,14 +31,12 @@ impl Place {
         let Decisions { acl, groups } = self.namer.name(record).expect("readable");
         let policy = policy();
         let place = |id: &str| {
-            for group in 0..2 {
+            for place in 0..2 {
+                let group = &policy.groups[place];
                 for way in Direction::BOTH {
-                    let mut ids = policy.groups[group]
-                        .rules(way)
-                        .iter()
-                        .map(|rule| policy.groups[group].rule_id(way, rule));
+                    let mut ids = group.rules(way).iter().map(|rule| group.rule_id(way, rule));
                     if let Some(position) = ids.position(|known| known == id) {
-                        return format!("{group} {} {position}", way.name());
+                        return format!("{place} {} {position}", way.name());
                     }
                 }
             }
@@ -114,7 +112,9 @@ fn every_reason_names_what_decided() {
             Reason::Untracked | Reason::Stray | Reason::StrictTcp | Reason::AllowanceExceeded => {
                 (names("100", ssh), names("110", out))
             }
-            Reason::NetworkAcl | Reason::Related => (names("100", "NotAsked"), names("110", "NotAsked")),
+            Reason::Related => (names("100", "NotAsked"), names("110", "NotAsked")),
+            // Rules that allow have denied nothing.
+            Reason::NetworkAcl => (names("Unknown", "NotAsked"), names("Unknown", "NotAsked")),
             Reason::SecurityGroup => (names("100", "NoRule"), names("NotAsked", "NoRule")),
             Reason::Fragment | Reason::SourceDestCheck => {
                 (names("NotAsked", "NotAsked"), names("NotAsked", "NotAsked"))
@@ -164,6 +164,32 @@ fn icmp_is_asked_by_type() {
     assert_eq!(place.named(&message(8, Reason::Stray)), names("100", "0 ingress 2"));
     // The kernel would not say so of a type that no rule admits.
     assert_eq!(place.named(&message(13, Reason::Stray)), names("100", "Unknown"));
+}
+
+#[test]
+fn a_rule_that_decides_otherwise_is_not_named() {
+    use crate::policy::{NetworkAclRule, RuleService};
+    let mut policy = policy();
+    policy.nacl.ingress[0] = NetworkAclRule {
+        service: RuleService::Icmp(Some(8), Some(0)),
+        prefix: ipnet::Ipv4Net::default().into(),
+        ..policy.nacl.ingress[0].clone()
+    };
+    let mut place = Place::new();
+    place.namer.shelf().put(3, 7, &Encoded::of(&policy)).expect("written");
+    // An echo request of code 5: rule 100 has let it in, and the record tells no code.
+    let passed = FlowRecord {
+        remote: Ipv4Addr::new(203, 0, 113, 5).into(),
+        protocol: ICMP,
+        remote_port: u16::from_be_bytes([8, INGRESS]),
+        generation: 7,
+        ..record()
+    };
+    assert_eq!(place.named(&passed), names("Unknown", "0 ingress 2"));
+    let denied = FlowRecord { reason: Reason::NetworkAcl as u8, ..passed };
+    let denied_8_0 = FlowRecord { remote_port: u16::from_be_bytes([8, 0]), ..denied };
+    assert_eq!(place.named(&denied_8_0).0, "90");
+    assert_eq!(place.named(&FlowRecord { protocol: TCP, ..denied }).0, "Unknown");
 }
 
 #[test]
