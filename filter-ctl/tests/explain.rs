@@ -105,6 +105,14 @@ fn what_contradicts_itself_is_a_usage_error() {
 }
 
 #[test]
+fn a_devices_table_decides_what_is_established() {
+    let words = "--device nowhere --direction ingress --protocol tcp --source 203.0.113.9 --established";
+    let (code, text) = refused(WEB, &format!("{words} --destination :22"));
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(text, @"error: --established cannot go with --device: the device's table of connections decides");
+}
+
+#[test]
 fn quotas_hold_here_too() {
     let folder = tempfile::tempdir().expect("a folder");
     let limits = folder.path().join("limits.json");

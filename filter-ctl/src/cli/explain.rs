@@ -60,7 +60,7 @@ pub struct Arguments {
     #[arg(long, value_name = "TYPE[/CODE]", value_parser = icmp)]
     pub icmp: Option<(u8, u8)>,
 
-    /// The packet belongs to a tracked connection
+    /// The packet belongs to a tracked connection; not with --device, whose table of connections decides
     #[arg(long)]
     pub established: bool,
 
@@ -117,6 +117,10 @@ fn icmp(text: &str) -> Result<(u8, u8), String> {
 /// If the question or the document is wrong, or the interface is missing. A packet that is
 /// rejected is an answer, not an error.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.established && arguments.device.is_some() {
+        let message = "--established cannot go with --device: the device's table of connections decides";
+        return Err(Failure::new(Exit::Usage, message));
+    }
     let (explanation, warnings) = match (arguments, asked(arguments)) {
         (Arguments { packets: Some(packets), path: Some(path), .. }, _) => {
             return batch(arguments, path, packets);
