@@ -316,6 +316,19 @@ impl Decoder<'_> {
     }
 }
 
+impl Decoder<'_> {
+    /// Warns of unknown fields that do not look like any known one.
+    fn unknown(&mut self, object: &Object<'_>, known: &[&str]) {
+        let strange =
+            |field: &&Field<'_>| !known.contains(&&*field.name) && closest(&field.name, known).is_none();
+        for field in object.fields.iter().filter(strange) {
+            let message = format!("there is no field `{}` here", field.name);
+            self.report(Severity::Warning, "unknown-field", field.span, &field.name, message).help =
+                Some(format!("the fields are {}", known.join(", ")));
+        }
+    }
+}
+
 /// The known name that a name is a misspelling of: the same but for case, or one or two letters.
 fn closest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     let name = name.to_lowercase();

@@ -513,3 +513,21 @@ fn services_are_exempt_instead_of_ranges_where_the_document_says_so() {
     assert_eq!(policy.reserved, [block("10.0.1.1/32")]);
     insta::assert_snapshot!(warnings, @"policy.yaml:1:13 [unknown-resolver] Exemptions: the DNS server of vpc-00000000000000001 is not exempt: its address is not known | tell the VPC's CidrBlock, as in Vpcs: [{ VpcId: vpc-00000000000000001, CidrBlock: 10.0.0.0/16 }]");
 }
+
+#[test]
+fn no_group_is_not_the_default_group() {
+    let groups = |field: &str| {
+        let loaded = loaded(&format!(
+            "Subnets: [{{ CidrBlock: 10.0.1.0/24 }}]\n\
+             NetworkInterfaces: [{{ NetworkInterfaceId: eni-1, PrivateIpAddress: 10.0.1.20{field} }}]"
+        ));
+        let (policy, _) = effective(&loaded.document, "eni-1");
+        let ids: Vec<String> = policy.groups.into_iter().map(|group| group.id).collect();
+        (ids.join(", "), loaded.warnings.iter().map(|one| one.id).collect::<Vec<_>>().join(", "))
+    };
+    let told = |ids: &str, warnings: &str| (ids.to_owned(), warnings.to_owned());
+    assert_eq!(groups(""), told("sg-default", ""));
+    assert_eq!(groups(", Groups: []"), told("", "no-group"));
+    assert_eq!(groups(", RequesterManaged: true"), told("", ""));
+    assert_eq!(groups(", Groups: [], RequesterManaged: true"), told("", ""));
+}
