@@ -36,16 +36,16 @@ fn an_answered_question_is_a_success_whatever_the_verdict() {
     insta::assert_snapshot!(printed(WEB, words), @r#"
     REJECT: rule 90 of the network ACL acl-0b2b2b2b2b2b2b2b2 denies it
 
-      packet           ingress of eni-0123456789abcdef0: tcp 203.0.113.9:40000 → 10.0.1.20:23, the first of a connection
-      never filtered   no: neither ARP, neighbour or listener discovery, nor DHCP
-      exempt           no: 203.0.113.9 is neither link-local IPv4 nor reserved in the subnet
-      network ACL      deny: acl-0b2b2b2b2b2b2b2b2 rule 90: deny tcp 23 from 0.0.0.0/0
-      connection       no: it is the first packet of a new one
-      security groups  deny: none of the 11 ingress rules of sg-0aaa1111bbbb22223 matches
-                         but for the address: sg-0aaa1111bbbb22223 sgr-d631be6a74b547414 IpPermissions[6].UserIdGroupPairs[0]: all from sg-0aaa1111bbbb22223; 203.0.113.9 is not in 10.0.1.20/32: 0 of 32 bits agree
-                         but for the port: sg-0aaa1111bbbb22223 sgr-736d341b51d40266f IpPermissions[0].IpRanges[0]: tcp 80 from 0.0.0.0/0; port 23 is 57 below 80
-      tracked          no: what is rejected opens no connection
-      reply            none; were the packet accepted, accept: tcp 10.0.1.20:23 → 203.0.113.9:40000, by state; network ACL rule 100 allows it (all to 0.0.0.0/0)
+      packet            ingress of eni-0123456789abcdef0: tcp 203.0.113.9:40000 → 10.0.1.20:23, the first of a connection
+      never filtered    no: neither ARP, neighbour or listener discovery, nor DHCP
+      exempt            no: 203.0.113.9 is neither link-local IPv4 nor reserved in the subnet
+      network ACL       deny: acl-0b2b2b2b2b2b2b2b2 rule 90: deny tcp 23 from 0.0.0.0/0
+      connection        no: it is the first packet of a new one
+      security groups   deny: none of the 11 ingress rules of sg-0aaa1111bbbb22223 matches
+                          but for the address: sg-0aaa1111bbbb22223 sgr-d631be6a74b547414 IpPermissions[6].UserIdGroupPairs[0]: all from sg-0aaa1111bbbb22223; 203.0.113.9 is not in 10.0.1.20/32: 0 of 32 bits agree
+                          but for the port: sg-0aaa1111bbbb22223 sgr-736d341b51d40266f IpPermissions[0].IpRanges[0]: tcp 80 from 0.0.0.0/0; port 23 is 57 below 80
+      tracked           no: what is rejected opens no connection
+      reply             none; were the packet accepted, accept: tcp 10.0.1.20:23 → 203.0.113.9:40000, by state; network ACL rule 100 allows it (all to 0.0.0.0/0)
     "#);
 }
 

@@ -28,7 +28,7 @@ use super::{
     endpoint::Endpoint,
     index::Index,
     is_tracked,
-    judgement::{judge, layer, verdict},
+    judgement::{judge, layer, settled, verdict},
     protocol_number,
 };
 use crate::{
@@ -168,6 +168,7 @@ impl Target {
     /// Writes the answer about a packet.
     fn answer(&self, question: &Question, found: &mut Vec<u32>, out: &mut impl Write) -> io::Result<()> {
         let facts = Facts::of_tables(&self.block, question, Side::Workload);
+        let question = &settled(*question, &facts);
         let reason = judge(question, &facts);
         let (direction, remote, service) =
             (question.direction.index(), question.remote(), question.service());

@@ -13,7 +13,9 @@ use filter_common::{
 };
 use serde::Serialize;
 
-use super::{AclRule, Facts, Matched, Message, Question, STAR_V4, is_tracked, protocol_name};
+use super::{
+    AclRule, Facts, Matched, Message, Question, STAR_V4, is_tracked, judgement::is_untracked, protocol_name,
+};
 
 /// A layer's say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -52,8 +54,8 @@ pub(super) fn layers(
     }
     let (acl, groups) = (network_acl(question, facts, matched), groups(question, facts, matched));
     match question.direction {
-        Direction::Ingress => layers.extend([acl, connection(question), groups]),
-        Direction::Egress => layers.extend([connection(question), groups, acl]),
+        Direction::Ingress => layers.extend([acl, connection(question, facts), groups]),
+        Direction::Egress => layers.extend([connection(question, facts), groups, acl]),
     }
     layers
 }
@@ -134,9 +136,11 @@ fn network_acl(question: &Question, facts: &Facts, matched: Option<&Matched>) ->
     Layer { details: details.collect(), ..Layer::new("network-acl", says, why) }
 }
 
-fn connection(question: &Question) -> Layer {
+fn connection(question: &Question, facts: &Facts) -> Layer {
     if question.established {
         Layer::new("connection", "yes", "it belongs to a tracked connection")
+    } else if is_untracked(question, facts) {
+        Layer::new("connection", "no", "its flow is not tracked")
     } else {
         Layer::new("connection", "no", "it is the first packet of a new one")
     }
