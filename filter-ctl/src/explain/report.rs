@@ -95,6 +95,9 @@ fn headline(answer: &Answer) -> String {
             }
             None => "the network ACL denies it".to_owned(),
         },
+        Reason::SecurityGroup if matched.is_some_and(|matched| matched.group_ids.is_empty()) => {
+            "the interface is in no security group".to_owned()
+        }
         Reason::SecurityGroup => "no rule of the security groups allows it".to_owned(),
         Reason::SourceDestCheck => {
             format!("{} is not the interface's address, and SourceDestCheck is on", answer.question.local())

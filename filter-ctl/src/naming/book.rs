@@ -325,7 +325,7 @@ pub(crate) mod tests {
         let mut same = policy();
         same.flow_log_interval = None;
         same.groups[0].name = "renamed".into();
-        same.groups[0].ingress[0].position = (7, 8);
+        same.groups[0].ingress[0].position = crate::policy::Position::Nested(7, 8);
         assert_eq!(Encoded::of(&same), known);
         let mut reordered = policy();
         reordered.groups.swap(0, 1);

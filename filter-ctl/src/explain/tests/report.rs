@@ -1,6 +1,7 @@
 //! What people are told.
 
 use super::{explained, web_policy};
+use crate::document::{Limits, load};
 
 #[test]
 fn the_report_names_the_layer_and_the_nearest_misses() {
@@ -107,9 +108,50 @@ fn only_the_interfaces_own_address_passes_the_check() {
 }
 
 #[test]
+fn reserved_addresses_are_told_as_what_they_are() {
+    let policy = web_policy();
+    for (words, why) in [
+        ("egress udp - 10.0.1.0:53", "yes: 10.0.1.0 is reserved in the subnet"),
+        ("egress udp - 10.0.1.1:53", "yes: 10.0.1.1 is the subnet's router"),
+        ("egress udp - 10.0.1.4:53", "no: 10.0.1.4 is neither link-local IPv4 nor reserved in the subnet"),
+    ] {
+        let report = explained(&policy, words).report();
+        assert!(report.contains(why), "{report}");
+    }
+}
+
+#[test]
+fn a_rules_place_is_where_the_document_has_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let path = folder.path().join("policy.yaml");
+    let text = r#"
+Subnets: [{ CidrBlock: 10.0.1.0/24 }]
+NetworkInterfaces:
+  - { NetworkInterfaceId: eni-1, PrivateIpAddress: 10.0.1.20, Groups: [{ GroupId: sg-1 }] }
+  - { NetworkInterfaceId: eni-2, PrivateIpAddress: 10.0.1.21 }
+  - { NetworkInterfaceId: eni-3, PrivateIpAddress: 10.0.1.22, Groups: [] }
+SecurityGroupRules:
+  - { GroupId: sg-1, IsEgress: true, IpProtocol: "-1", CidrIpv4: 0.0.0.0/0 }
+  - { GroupId: sg-1, IsEgress: false, IpProtocol: tcp, FromPort: 22, ToPort: 22, CidrIpv4: 192.0.2.0/24 }
+"#;
+    std::fs::write(&path, text).expect("a file can be written");
+    let document = load(&path, &Limits::None).expect("a correct document").document;
+    let explained = |id: &str, words: &str| explained(&document.effective(id).expect("a policy").0, words);
+    let position = |id, words| explained(id, words).to_json()["rules"][0]["position"].clone();
+    assert_eq!(position("eni-1", "ingress tcp 192.0.2.9 :22"), "SecurityGroupRules[1]");
+    assert_eq!(position("eni-1", "egress tcp - 192.0.2.9:22"), "SecurityGroupRules[0]");
+    assert!(position("eni-2", "egress tcp - 192.0.2.9:22").is_null());
+    let report = explained("eni-2", "egress tcp - 192.0.2.9:22").report();
+    assert!(report.contains("(AWS's default): all to 0.0.0.0/0"), "{report}");
+    let report = explained("eni-3", "egress tcp - 192.0.2.9:22").report();
+    assert!(report.starts_with("REJECT: the interface is in no security group"), "{report}");
+    assert!(report.contains("deny: the interface is in no security group"), "{report}");
+}
+
+#[test]
 fn where_services_are_exempt_the_ranges_are_not() {
     let mut policy = web_policy();
-    policy.reserved = vec!["10.0.0.2/32".parse().expect("a block")];
+    policy.reserved = ["10.0.1.1/32", "10.0.0.2/32"].map(|one| one.parse().expect("a block")).into();
     policy.platform =
         ["169.254.169.254/32", "fd00:ec2::254/128"].map(|one| one.parse().expect("a block")).into();
     for (words, why) in [
@@ -119,7 +161,12 @@ fn where_services_are_exempt_the_ranges_are_not() {
             "169.254.7.7 is in 169.254.0.0/16, of which only services are exempt here",
         ),
         ("egress tcp - [fd00:ec2::254]:80", "fd00:ec2::254 is a service of the platform"),
-        ("egress udp - 10.0.0.2:53", "10.0.0.2 is reserved in the subnet or its VPC"),
+        ("egress udp - 10.0.0.2:53", "yes: 10.0.0.2 is the VPC's DNS server"),
+        ("egress udp - 10.0.1.1:53", "yes: 10.0.1.1 is the subnet's router"),
+        (
+            "egress udp - 10.0.1.3:53",
+            "no: 10.0.1.3 is reserved in the subnet: of the subnet's first four only services are exempt here",
+        ),
     ] {
         let report = explained(&policy, words).report();
         assert!(report.contains(why), "{report}");
