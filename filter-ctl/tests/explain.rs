@@ -76,7 +76,7 @@ fn the_interface_is_found_by_its_address_or_by_its_name() {
     let by_name = json(DESCRIBE, &format!("{asked} --destination :443 --interface-id eni-07b3d9e5f1a2c8640"));
     assert_eq!(by_name["interface_id"], "eni-07b3d9e5f1a2c8640");
     let (code, text) = refused(DESCRIBE, &format!("{asked} --destination :443"));
-    assert_eq!(code, 4);
+    assert_eq!(code, 2);
     insta::assert_snapshot!(text, @"error: the document has 2 network interfaces: name one with --interface-id (eni-0c4e8a2f6b1d39507, eni-07b3d9e5f1a2c8640)");
     assert_eq!(refused(DESCRIBE, &format!("{asked} --destination :443 --interface-id eni-1")).0, 4);
 }
@@ -134,7 +134,34 @@ fn packets_are_answered_line_by_line_whatever_the_output() {
              {\"error\":\"line 2: not a JSON object\"}\n"
         );
     }
+    // Of several interfaces, the one whose primary address the packet names.
+    let addressed = "{\"direction\":\"ingress\",\"protocol\":\"tcp\",\"source\":\"203.0.113.9\",\"destination\":\"10.20.1.10:443\"}\n";
+    let assert = explain(DESCRIBE, "--packets -").write_stdin(addressed).assert().success();
+    let text = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    assert!(text.starts_with("{\"verdict\":"), "{text}");
     let assert = explain(DESCRIBE, "--packets -").write_stdin(lines).assert().success();
     let text = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
     assert!(text.starts_with("{\"error\":\"line 1: interface_id: missing"), "{text}");
+}
+
+#[test]
+fn who_fails_is_named() {
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_filter-ctl"));
+    let output = command
+        .args(["explain", WEB, "--packets", "/dev/null"])
+        .stdout(full.try_clone().expect("a file"))
+        .output()
+        .expect("it runs");
+    assert!(output.status.success(), "nothing was to be written");
+    let folder = tempfile::tempdir().expect("a folder");
+    let packets = folder.path().join("packets");
+    std::fs::write(&packets, "no\n").expect("written");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_filter-ctl"));
+    command.args(["explain", WEB, "--packets"]).arg(&packets).stdout(full);
+    let output = command.output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("write to standard output: ") && !text.contains("packets"), "{text}");
+    let words = "--direction ingress --protocol -1 --source 203.0.113.9";
+    assert!(refused(WEB, words).1.contains("`-1` is no protocol: expected tcp"));
 }

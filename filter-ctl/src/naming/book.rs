@@ -118,6 +118,12 @@ pub struct Book {
 }
 
 impl Book {
+    /// Whether the subnet has IPv6 addresses.
+    #[must_use]
+    pub fn has_ipv6(&self) -> bool {
+        self.policy.subnet.iter().any(|block| block.addr().is_ipv6())
+    }
+
     /// Opens a book; `None` if it is none, or of another version.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
@@ -284,6 +290,10 @@ pub(crate) mod tests {
             strict_tcp: false,
             flow_log_interval: Some(60),
         }
+    }
+
+    pub(crate) fn book(policy: &EffectivePolicy) -> Book {
+        Book::decode(&Encoded::of(policy).bytes).expect("a book")
     }
 
     #[test]

@@ -531,3 +531,10 @@ fn two_files_limits_are_the_same_or_an_error() {
     assert_eq!(with("Limits: { RulesPerNetworkAcl: 30 }"), Ok(()));
     insta::assert_snapshot!(with("Limits: { RulesPerNetworkAcl: 31 }").expect_err("two"), @"b.yaml:1:1 [two-limits] Limits: another file of the document says otherwise | one choice for the whole document");
 }
+
+#[test]
+fn a_port_with_a_point_is_told_in_a_ports_words() {
+    let rule = "{ IpProtocol: tcp, FromPort: 443.0, ToPort: 443, IpRanges: [{ CidrIp: 0.0.0.0/0 }] }";
+    let text = errors("policy.yaml", &format!("SecurityGroups: [{{ IpPermissions: [{rule}] }}]"));
+    assert!(text.ends_with("443.0 is out of range | a whole number from -1 to 65535"), "{text}");
+}
