@@ -125,16 +125,27 @@ pub struct GroupRule {
     pub given_id: Option<Arc<str>>,
     /// `Description`
     pub description: Option<Arc<str>>,
-    /// Position of its element in `IpPermissions` or `IpPermissionsEgress`, and its own in the
-    /// element's list of peers of its kind.
-    pub position: (u32, u32),
+    /// Where the document has it.
+    pub position: Position,
+}
+
+/// Where a document has a security group's rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Position {
+    /// Nowhere: it is one of AWS's default rules.
+    Default,
+    /// In an element of `IpPermissions` or `IpPermissionsEgress`: the element's position, and the
+    /// rule's own in the element's list of peers of its kind.
+    Nested(u32, u32),
+    /// In `SecurityGroupRules`.
+    Flat(u32),
 }
 
 impl GroupRule {
     /// A rule that the document neither names nor describes.
     #[must_use]
     pub const fn new(service: RuleService, peer: Peer) -> Self {
-        Self { service, peer, given_id: None, description: None, position: (0, 0) }
+        Self { service, peer, given_id: None, description: None, position: Position::Default }
     }
 }
 

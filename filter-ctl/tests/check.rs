@@ -72,3 +72,32 @@ fn what_aws_would_refuse_is_an_error_with_its_limits() {
     assert_eq!(ids(&refused["error"]["details"]), ["bad-description"]);
     check(POLICY, &["--limits", "aws"]).success();
 }
+
+/// Interfaces that are alike are compiled once; each is told what it comes to by itself.
+#[test]
+fn an_interface_comes_to_the_same_beside_others() {
+    const ALONE: &str =
+        "{ NetworkInterfaceId: eni-1, PrivateIpAddress: 10.0.1.20, Groups: [{ GroupId: sg-1 }] }";
+    let others = [
+        ALONE.replace("eni-1,", "eni-2,").replace(".20,", ".21,"),
+        ALONE
+            .replace("eni-1,", "eni-3,")
+            .replace(".20,", ".22, Ipv4Prefixes: [{ Ipv4Prefix: 10.0.1.32/28 }],"),
+        ALONE
+            .replace("eni-1,", "eni-4,")
+            .replace(".20,", ".23,")
+            .replace("{ GroupId: sg-1 }", "{ GroupName: default }"),
+    ];
+    let statistics = |interfaces: &[&str]| -> Vec<Value> {
+        let policy = POLICY.replace(ALONE, &interfaces.join(", "));
+        let told = json(&check(&policy, &["--output", "json"]).success());
+        let interfaces = told["interfaces"].as_array().expect("a list");
+        interfaces.iter().map(|one| one["statistics"].clone()).collect()
+    };
+    let all: Vec<&str> = std::iter::once(ALONE).chain(others.iter().map(String::as_str)).collect();
+    let together = statistics(&all);
+    let alone: Vec<Value> = all.iter().flat_map(|one| statistics(&[one])).collect();
+    assert_eq!(together, alone);
+    assert_ne!(together[0]["block_bytes"], together[2]["block_bytes"], "own addresses take room");
+    assert_ne!(together[0]["rules"], together[3]["rules"]);
+}

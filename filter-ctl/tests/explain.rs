@@ -36,16 +36,16 @@ fn an_answered_question_is_a_success_whatever_the_verdict() {
     insta::assert_snapshot!(printed(WEB, words), @r#"
     REJECT: rule 90 of the network ACL acl-0b2b2b2b2b2b2b2b2 denies it
 
-      packet           ingress of eni-0123456789abcdef0: tcp 203.0.113.9:40000 → 10.0.1.20:23, the first of a connection
-      never filtered   no: neither ARP, neighbour or listener discovery, nor DHCP
-      exempt           no: 203.0.113.9 is neither link-local IPv4 nor reserved in the subnet
-      network ACL      deny: acl-0b2b2b2b2b2b2b2b2 rule 90: deny tcp 23 from 0.0.0.0/0
-      connection       no: it is the first packet of a new one
-      security groups  deny: none of the 11 ingress rules of sg-0aaa1111bbbb22223 matches
-                         but for the address: sg-0aaa1111bbbb22223 sgr-d631be6a74b547414 IpPermissions[6].UserIdGroupPairs[0]: all from sg-0aaa1111bbbb22223; 203.0.113.9 is not in 10.0.1.20/32: 0 of 32 bits agree
-                         but for the port: sg-0aaa1111bbbb22223 sgr-736d341b51d40266f IpPermissions[0].IpRanges[0]: tcp 80 from 0.0.0.0/0; port 23 is 57 below 80
-      tracked          no: what is rejected opens no connection
-      reply            none; were the packet accepted, accept: tcp 10.0.1.20:23 → 203.0.113.9:40000, by state; network ACL rule 100 allows it (all to 0.0.0.0/0)
+      packet            ingress of eni-0123456789abcdef0: tcp 203.0.113.9:40000 → 10.0.1.20:23, the first of a connection
+      never filtered    no: neither ARP, neighbour or listener discovery, nor DHCP
+      exempt            no: 203.0.113.9 is neither link-local IPv4 nor reserved in the subnet
+      network ACL       deny: acl-0b2b2b2b2b2b2b2b2 rule 90: deny tcp 23 from 0.0.0.0/0
+      connection        no: it is the first packet of a new one
+      security groups   deny: none of the 11 ingress rules of sg-0aaa1111bbbb22223 matches
+                          but for the address: sg-0aaa1111bbbb22223 sgr-d631be6a74b547414 IpPermissions[6].UserIdGroupPairs[0]: all from sg-0aaa1111bbbb22223; 203.0.113.9 is not in 10.0.1.20/32: 0 of 32 bits agree
+                          but for the port: sg-0aaa1111bbbb22223 sgr-736d341b51d40266f IpPermissions[0].IpRanges[0]: tcp 80 from 0.0.0.0/0; port 23 is 57 below 80
+      tracked           no: what is rejected opens no connection
+      reply             none; were the packet accepted, accept: tcp 10.0.1.20:23 → 203.0.113.9:40000, by state; network ACL rule 100 allows it (all to 0.0.0.0/0)
     "#);
 }
 
@@ -76,7 +76,7 @@ fn the_interface_is_found_by_its_address_or_by_its_name() {
     let by_name = json(DESCRIBE, &format!("{asked} --destination :443 --interface-id eni-07b3d9e5f1a2c8640"));
     assert_eq!(by_name["interface_id"], "eni-07b3d9e5f1a2c8640");
     let (code, text) = refused(DESCRIBE, &format!("{asked} --destination :443"));
-    assert_eq!(code, 4);
+    assert_eq!(code, 2);
     insta::assert_snapshot!(text, @"error: the document has 2 network interfaces: name one with --interface-id (eni-0c4e8a2f6b1d39507, eni-07b3d9e5f1a2c8640)");
     assert_eq!(refused(DESCRIBE, &format!("{asked} --destination :443 --interface-id eni-1")).0, 4);
 }
@@ -105,6 +105,14 @@ fn what_contradicts_itself_is_a_usage_error() {
 }
 
 #[test]
+fn a_devices_table_decides_what_is_established() {
+    let words = "--device nowhere --direction ingress --protocol tcp --source 203.0.113.9 --established";
+    let (code, text) = refused(WEB, &format!("{words} --destination :22"));
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(text, @"error: --established cannot go with --device: the device's table of connections decides");
+}
+
+#[test]
 fn quotas_hold_here_too() {
     let folder = tempfile::tempdir().expect("a folder");
     let limits = folder.path().join("limits.json");
@@ -126,7 +134,34 @@ fn packets_are_answered_line_by_line_whatever_the_output() {
              {\"error\":\"line 2: not a JSON object\"}\n"
         );
     }
+    // Of several interfaces, the one whose primary address the packet names.
+    let addressed = "{\"direction\":\"ingress\",\"protocol\":\"tcp\",\"source\":\"203.0.113.9\",\"destination\":\"10.20.1.10:443\"}\n";
+    let assert = explain(DESCRIBE, "--packets -").write_stdin(addressed).assert().success();
+    let text = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    assert!(text.starts_with("{\"verdict\":"), "{text}");
     let assert = explain(DESCRIBE, "--packets -").write_stdin(lines).assert().success();
     let text = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
     assert!(text.starts_with("{\"error\":\"line 1: interface_id: missing"), "{text}");
+}
+
+#[test]
+fn who_fails_is_named() {
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_filter-ctl"));
+    let output = command
+        .args(["explain", WEB, "--packets", "/dev/null"])
+        .stdout(full.try_clone().expect("a file"))
+        .output()
+        .expect("it runs");
+    assert!(output.status.success(), "nothing was to be written");
+    let folder = tempfile::tempdir().expect("a folder");
+    let packets = folder.path().join("packets");
+    std::fs::write(&packets, "no\n").expect("written");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_filter-ctl"));
+    command.args(["explain", WEB, "--packets"]).arg(&packets).stdout(full);
+    let output = command.output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("write to standard output: ") && !text.contains("packets"), "{text}");
+    let words = "--direction ingress --protocol -1 --source 203.0.113.9";
+    assert!(refused(WEB, words).1.contains("`-1` is no protocol: expected tcp"));
 }

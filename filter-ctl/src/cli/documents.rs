@@ -63,6 +63,21 @@ impl Read {
         id: &str,
         orders: Orders,
     ) -> Result<(EffectivePolicy, Compiled), Failure> {
+        let policy = self.effective(id, orders)?;
+        let compiled = self.compile(&policy)?;
+        Ok((policy, compiled))
+    }
+
+    /// Compiles a policy of the document.
+    pub(super) fn compile(&self, policy: &EffectivePolicy) -> Result<Compiled, Failure> {
+        compile(policy).map_err(|error| {
+            let message = format!("error: {}: {}: {error}", self.path.display(), policy.interface.id);
+            Failure::new(Exit::Document, text::shown(&message))
+        })
+    }
+
+    /// One interface's policy, with what `attach` was told beside it.
+    pub(super) fn effective(&mut self, id: &str, orders: Orders) -> Result<EffectivePolicy, Failure> {
         let Orders { log, strict_tcp } = orders;
         let (mut policy, warnings) = self.document.effective(id)?;
         self.warnings.extend(warnings);
@@ -74,11 +89,7 @@ impl Read {
             (Some(document), Some(log)) => Some(document.min(log)),
             (document, log) => document.or(log),
         };
-        let compiled = compile(&policy).map_err(|error| {
-            let message = format!("error: {}: {id}: {error}", self.path.display());
-            Failure::new(Exit::Document, text::shown(&message))
-        })?;
-        Ok((policy, compiled))
+        Ok(policy)
     }
 
     /// The kernel counts in the shortest interval; longer ones are put together from it.

@@ -15,7 +15,12 @@ use super::{
 };
 use crate::{
     document::Diagnostic,
-    explain::{Asked, Explanation, batch::Batch, endpoint::Endpoint, protocol_number},
+    explain::{
+        Asked, Explanation,
+        batch::{Batch, BatchError},
+        endpoint::Endpoint,
+        protocol_number,
+    },
     text,
 };
 
@@ -43,7 +48,7 @@ pub struct Arguments {
     pub direction: Option<Way>,
 
     /// tcp, udp, icmp, icmpv6, or a number
-    #[arg(long, value_parser = protocol_number, required_unless_present = "packets")]
+    #[arg(long, value_parser = protocol_number, allow_negative_numbers = true, required_unless_present = "packets")]
     pub protocol: Option<u8>,
 
     /// Where it comes from: 192.0.2.1, 192.0.2.1:443 or 2001:db8::1, which stands in brackets before a
@@ -60,7 +65,7 @@ pub struct Arguments {
     #[arg(long, value_name = "TYPE[/CODE]", value_parser = icmp)]
     pub icmp: Option<(u8, u8)>,
 
-    /// The packet belongs to a tracked connection
+    /// The packet belongs to a tracked connection; not with --device, whose table of connections decides
     #[arg(long)]
     pub established: bool,
 
@@ -117,6 +122,10 @@ fn icmp(text: &str) -> Result<(u8, u8), String> {
 /// If the question or the document is wrong, or the interface is missing. A packet that is
 /// rejected is an answer, not an error.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.established && arguments.device.is_some() {
+        let message = "--established cannot go with --device: the device's table of connections decides";
+        return Err(Failure::new(Exit::Usage, message));
+    }
     let (explanation, warnings) = match (arguments, asked(arguments)) {
         (Arguments { packets: Some(packets), path: Some(path), .. }, _) => {
             return batch(arguments, path, packets);
@@ -160,11 +169,7 @@ fn explain(
     asked: &Asked,
 ) -> Result<(Explanation, Vec<Diagnostic>), Failure> {
     let mut read = documents::read(path, &arguments.limits)?;
-    let local = match asked.direction {
-        Direction::Ingress => asked.destination.address,
-        Direction::Egress => asked.source.address,
-    };
-    let local: Vec<_> = local.into_iter().collect();
+    let local: Vec<_> = asked.local().into_iter().collect();
     let wanted = arguments.interface_id.as_deref();
     let id = read.document.select(wanted, &local).map(str::to_owned);
     let id = id.map_err(|error| not_selected(&read, wanted, &error.to_string()))?;
@@ -181,15 +186,16 @@ fn unclear(error: crate::explain::AskError) -> Failure {
 
 fn not_selected(read: &Document, wanted: Option<&str>, error: &str) -> Failure {
     let ids = read.document.interface_ids();
-    let message = match (wanted, &ids[..]) {
-        (Some(_), _) | (None, []) => error.to_owned(),
-        (None, _) => format!(
-            "the document has {} network interfaces: name one with --interface-id ({})",
-            ids.len(),
-            some(&ids)
-        ),
+    let (exit, message) = match (wanted, &ids[..]) {
+        (Some(_), _) | (None, []) => (Exit::NotFound, error.to_owned()),
+        (None, _) => {
+            let (count, some) = (ids.len(), some(&ids));
+            let message =
+                format!("the document has {count} network interfaces: name one with --interface-id ({some})");
+            (Exit::Usage, message)
+        }
     };
-    Failure::new(Exit::NotFound, text::shown(&message))
+    Failure::new(exit, text::shown(&message))
 }
 
 /// A document's first error, in one line.
@@ -229,15 +235,23 @@ fn batch(arguments: &Arguments, path: &Path, packets: &Path) -> Result<(), Failu
         read.policy(id, Orders::default())?;
     }
     read.tell_warnings(Output::Table);
+    let by_address = read.document.by_primary_address();
     let mut find = |id: &str| {
         read.document.select(Some(id), &[]).map_err(|error| format!("interface_id: {error}"))?;
         read.policy(id, Orders::default())
             .map_err(|failure| format!("{id} has no policy: {}", first_error(&failure)))
     };
-    let mut batch = Batch::new(&mut find, default);
+    let mut batch = Batch::new(&mut find, default).by_address(by_address);
     let out = io::BufWriter::with_capacity(64 << 10, io::stdout().lock());
-    match output::refusal(batch.run(input, out)) {
-        None => Ok(()),
-        Some(error) => Err(Failure::new(Exit::System, format!("packets {}: {error}", packets.display()))),
+    match batch.run(input, out) {
+        Ok(()) => Ok(()),
+        Err(BatchError::Read(error)) => {
+            let message = format!("packets {}: {error}", packets.display());
+            Err(Failure::new(Exit::System, text::shown(&message)))
+        }
+        Err(BatchError::Write(error)) => match output::refusal(Err(error)) {
+            None => Ok(()),
+            Some(error) => Err(output::unwritten(&error)),
+        },
     }
 }

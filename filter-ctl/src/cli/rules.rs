@@ -185,7 +185,7 @@ fn add_acl(
     for NetworkAclRule { number, allow, service, prefix } in rules {
         add(*number, (*allow, service.to_string(), prefix.to_string()), true);
     }
-    let has_v6 = rules.iter().any(|rule| rule.prefix.addr().is_ipv6());
+    let has_v6 = book.has_ipv6() || rules.iter().any(|rule| rule.prefix.addr().is_ipv6());
     add(NetworkAcl::star(true), (false, "all".into(), "0.0.0.0/0".into()), true);
     add(NetworkAcl::star(false), (false, "all".into(), "::/0".into()), has_v6);
 }
@@ -362,4 +362,25 @@ fn to_json(report: &Report, rows: &Rows, hits: &InterfaceHits) -> Value {
             "bytes": { "ingress": hits.lost[0].bytes, "egress": hits.lost[1].bytes },
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use ipnet::IpNet;
+
+    use super::*;
+    use crate::naming::book::tests::{book, policy};
+
+    #[test]
+    fn the_star_of_each_family_of_the_subnet_is_listed() {
+        let stars = |blocks: &[&str]| {
+            let mut policy = policy();
+            policy.subnet = blocks.iter().map(|block| block.parse::<IpNet>().expect("a block")).collect();
+            let rows = Rows::of(Some(&book(&policy)), &InterfaceHits::default()).acl;
+            let numbers = rows.iter().filter_map(|row| row.decision.rule()).map(|name| name.number);
+            numbers.filter(|number| *number > 32_766).collect::<Vec<_>>()
+        };
+        assert_eq!(stars(&["10.0.1.0/24"]), [32_767, 32_767]);
+        assert_eq!(stars(&["10.0.1.0/24", "2001:db8::/64"]), [32_767, 32_768, 32_767, 32_768]);
+    }
 }

@@ -26,6 +26,7 @@ use filter_common::{
     policy::{HEADER_WORDS, PolicyHeader, TIERS, Words, flags},
     track::{IdleTimeouts, Phase},
 };
+use ipnet::IpNet;
 
 use crate::{clock::Clock, policy::EffectivePolicy};
 
@@ -147,6 +148,20 @@ pub enum CompileError {
 /// If the policy is too large or too intricate; each error says what to change.
 pub fn compile(policy: &EffectivePolicy) -> Result<Compiled, CompileError> {
     compile_with(policy, Limits::DEFAULT)
+}
+
+/// Words that an interface's own addresses take in its block. Two interfaces that differ in nothing
+/// else that is compiled have the same [`Statistics`] if these are as many.
+///
+/// # Errors
+///
+/// As of [`compile`].
+pub fn own_words(own: &[IpNet]) -> Result<usize, CompileError> {
+    let mut words = Vec::new();
+    for ranges in &addresses::covered(own) {
+        dxr::append(&mut words, ranges)?;
+    }
+    Ok(words.len())
 }
 
 /// What compiling may take. Memory and time stay within bounds whatever the rules are.

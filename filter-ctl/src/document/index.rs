@@ -156,7 +156,7 @@ impl Index {
     }
 
     /// The groups of an interface in their order, each once; `None` stands for one that the
-    /// document lacks. One that names none is in its VPC's default group (VPC guide,
+    /// document lacks. One that does not say is in its VPC's default group (VPC guide,
     /// `default-security-group`), unless AWS made it for a service.
     pub(super) fn groups_of<'d>(
         &self,
@@ -164,10 +164,7 @@ impl Index {
         interface: &'d Interface,
     ) -> Vec<Option<GroupOf<'d>>> {
         let Some(vpc_id) = &interface.vpc_id else { return Vec::new() };
-        if interface.groups.is_empty() {
-            if interface.requester_managed {
-                return Vec::new();
-            }
+        if interface.default_group {
             return vec![Some(self.default_group(model, &vpc_id.value))];
         }
         let mut seen = HashSet::new();

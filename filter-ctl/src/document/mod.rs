@@ -79,7 +79,7 @@ pub fn load(path: &Path, limits: &Limits) -> Result<Loaded, Diagnostics> {
     flat_rules::join(&mut model, &mut found);
     defaults::complete(&mut model, &mut found);
     let index = index::Index::new(&model, &mut found);
-    let quotas = limits::Quotas::new(limits, model.limits);
+    let quotas = limits::Quotas::new(limits, model.limits.as_ref().map(|given| given.value));
     let rule_counts = limits::RuleCounts::new(&model, |id| index.prefix_list(&model, id));
     quotas.check_rules(&model, &rule_counts, &mut found);
     quotas.check_lists(&model, &mut found);
@@ -104,7 +104,7 @@ impl Document {
     /// The limits that the document itself sets.
     #[must_use]
     pub fn limits(&self) -> Option<LimitNumbers> {
-        self.model.limits
+        self.model.limits.as_ref().map(|given| given.value)
     }
 
     /// The policy of one interface, and warnings about what it reaches.

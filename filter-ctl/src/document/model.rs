@@ -66,8 +66,9 @@ pub(super) struct Interface {
     pub(super) vpc_id: Option<Spanned<String>>,
     pub(super) owner: Option<String>,
     pub(super) groups: Vec<Spanned<GroupName>>,
-    /// AWS made it for a service (a NAT gateway, say): naming no group, it is in none.
-    pub(super) requester_managed: bool,
+    /// It does not say which groups it is in, and AWS did not make it for a service (a NAT gateway,
+    /// say): it is in its VPC's default one.
+    pub(super) default_group: bool,
     pub(super) primary_v4: Option<Ipv4Addr>,
     pub(super) primary_v6: Option<Ipv6Addr>,
     pub(super) own: Vec<Spanned<IpNet>>,
@@ -268,7 +269,7 @@ pub(super) struct Model {
     pub(super) acls: Vec<Acl>,
     pub(super) prefix_lists: Vec<PrefixList>,
     pub(super) flow_logs: Vec<PlacedFlowLog>,
-    pub(super) limits: Option<LimitNumbers>,
+    pub(super) limits: Option<Spanned<LimitNumbers>>,
     pub(super) exemptions: Option<Spanned<Exemptions>>,
     /// Objects of each kind that named no id so far: the next derived id.
     pub(super) unnamed: HashMap<&'static str, u32>,

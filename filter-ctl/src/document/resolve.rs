@@ -12,7 +12,7 @@ use super::{
     reach::Reached,
 };
 use crate::policy::{
-    self, EffectivePolicy, Group, GroupRule, Interface, NetworkAcl, NetworkAclRule, RuleService,
+    self, EffectivePolicy, Group, GroupRule, Interface, NetworkAcl, NetworkAclRule, Position, RuleService,
 };
 
 /// The account of objects that name none.
@@ -73,7 +73,7 @@ impl Document {
             GroupOf::Written(_, group) => {
                 let vpc_id = group.vpc_id.as_ref().map_or("", |id| id.value.as_str());
                 let rules = |permissions: &[Permission]| {
-                    permissions.iter().flat_map(|permission| self.rules(permission, vpc_id)).collect()
+                    permissions.iter().flat_map(|permission| self.rules(group, permission, vpc_id)).collect()
                 };
                 Group {
                     id: group.id.clone(),
@@ -107,11 +107,20 @@ impl Document {
     }
 
     /// The rules of one element of `IpPermissions`: one for each peer.
-    fn rules(&self, permission: &Permission, vpc_id: &str) -> impl Iterator<Item = GroupRule> {
+    fn rules(
+        &self,
+        group: &SecurityGroup,
+        permission: &Permission,
+        vpc_id: &str,
+    ) -> impl Iterator<Item = GroupRule> {
         permission.peers.iter().map(move |peer| GroupRule {
             given_id: peer.rule_id.clone(),
             description: peer.description.clone(),
-            position: (permission.index, peer.index),
+            position: if group.from_rules {
+                Position::Flat(peer.index)
+            } else {
+                Position::Nested(permission.index, peer.index)
+            },
             ..GroupRule::new(permission.service, self.peer(peer, vpc_id))
         })
     }

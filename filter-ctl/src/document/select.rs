@@ -1,6 +1,6 @@
 //! Which of a document's interfaces a device is attached as.
 
-use std::net::IpAddr;
+use std::{collections::HashMap, net::IpAddr};
 
 use super::{Document, model::Interface};
 
@@ -53,11 +53,8 @@ impl Document {
             [only] => return Ok(&only.id),
             _ => {}
         }
-        let on_device = |interface: &&Interface| {
-            let v4 = interface.primary_v4.map(IpAddr::V4);
-            let v6 = interface.primary_v6.map(IpAddr::V6);
-            v4.into_iter().chain(v6).any(|address| device_addresses.contains(&address))
-        };
+        let on_device =
+            |interface: &&Interface| primary(interface).any(|address| device_addresses.contains(&address));
         let fitting: Vec<&Interface> = all.iter().filter(on_device).collect();
         match fitting.as_slice() {
             [one] => Ok(&one.id),
@@ -65,6 +62,28 @@ impl Document {
             several => Err(SelectError::SeveralFit { fitting: list(several.iter().copied()) }),
         }
     }
+
+    /// The interfaces by their primary addresses, without those addresses that several have.
+    #[must_use]
+    pub fn by_primary_address(&self) -> HashMap<IpAddr, String> {
+        let mut known: HashMap<IpAddr, Option<&str>> = HashMap::new();
+        for interface in &self.model.interfaces {
+            for address in primary(interface) {
+                let several = known.insert(address, Some(&interface.id)).is_some();
+                if several {
+                    known.insert(address, None);
+                }
+            }
+        }
+        known.into_iter().filter_map(|(address, id)| Some((address, id?.to_owned()))).collect()
+    }
+}
+
+/// An interface's primary addresses, IPv4 and IPv6.
+fn primary(interface: &Interface) -> impl Iterator<Item = IpAddr> {
+    let v4 = interface.primary_v4.map(IpAddr::V4);
+    let v6 = interface.primary_v6.map(IpAddr::V6);
+    v4.into_iter().chain(v6)
 }
 
 /// The interfaces for a message; of very many, the first.

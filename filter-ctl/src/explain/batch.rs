@@ -10,6 +10,7 @@ use std::{
     collections::HashMap,
     fmt,
     io::{self, BufRead, BufReader, Read, Write},
+    net::IpAddr,
 };
 
 use filter_common::{Direction, abi::Side, policy::Words, verdict::Reason};
@@ -23,7 +24,7 @@ use super::{
     endpoint::Endpoint,
     index::Index,
     is_tracked,
-    judgement::{asks_groups, judge, layer, verdict},
+    judgement::{asks_groups, judge, layer, settled, verdict},
     protocol_number,
 };
 use crate::{
@@ -86,10 +87,13 @@ impl<'de> Deserialize<'de> for Protocol {
     }
 }
 
-/// A number of a field, in its type's range.
+/// A number of a field, in its type's range; -1 stands for none, as where tables have a column for it.
 fn ranged<T: TryFrom<i64>>(field: &str, number: Option<i64>, last: u32) -> Result<Option<T>, String> {
-    let wrong = |number| format!("{field}: {number} is not from 0 to {last}");
-    number.map(|number| T::try_from(number).map_err(|_| wrong(number))).transpose()
+    let wrong = |number| format!("{field}: {number} is not from 0 to {last}, or -1 for none");
+    number
+        .filter(|number| *number != -1)
+        .map(|number| T::try_from(number).map_err(|_| wrong(number)))
+        .transpose()
 }
 
 /// An end of the packet; its port may stand in a field of its own, or with the address.
@@ -160,6 +164,7 @@ impl Target {
     /// Writes the answer about a packet.
     fn answer(&self, question: &Question, found: &mut Vec<u32>, out: &mut impl Write) -> io::Result<()> {
         let facts = Facts::of_tables(&self.block, question, Side::Workload);
+        let question = &settled(*question, &facts);
         let reason = judge(question, &facts);
         let (direction, remote, service) =
             (question.direction.index(), question.remote(), question.service());
@@ -221,11 +226,24 @@ fn acl(rules: &[NetworkAclRule]) -> Named<u16> {
 /// How an interface's policy is found: compiled, or what is wrong with it.
 pub type Find<'a> = dyn FnMut(&str) -> Result<(EffectivePolicy, Compiled), String> + 'a;
 
+/// Why a batch ended too early.
+#[derive(Debug, thiserror::Error)]
+pub enum BatchError {
+    /// The packets cannot be read.
+    #[error("read packets: {0}")]
+    Read(io::Error),
+    /// The answers cannot be written.
+    #[error("write answers: {0}")]
+    Write(#[from] io::Error),
+}
+
 /// The answering machine.
 pub struct Batch<'a> {
     find: &'a mut Find<'a>,
     /// The interface of lines that name none.
     default: Option<String>,
+    /// Without a default: the interfaces of lines that name one's primary address.
+    by_address: HashMap<IpAddr, String>,
     targets: HashMap<String, Target>,
     /// Rules found, kept for its memory.
     found: Vec<u32>,
@@ -240,7 +258,13 @@ impl fmt::Debug for Batch<'_> {
 impl<'a> Batch<'a> {
     /// A batch whose lines may leave the interface out if there is a `default`.
     pub fn new(find: &'a mut Find<'a>, default: Option<String>) -> Self {
-        Self { find, default, targets: HashMap::new(), found: Vec::new() }
+        Self { find, default, by_address: HashMap::new(), targets: HashMap::new(), found: Vec::new() }
+    }
+
+    /// The same, whose lines may also name the interface by its primary address.
+    #[must_use]
+    pub fn by_address(self, by_address: HashMap<IpAddr, String>) -> Self {
+        Self { by_address, ..self }
     }
 
     /// Answers every line. What waits for its answer gets it before the next line is waited for.
@@ -248,14 +272,14 @@ impl<'a> Batch<'a> {
     /// # Errors
     ///
     /// If reading or writing fails; a line that is no packet is answered with what is wrong.
-    pub fn run(&mut self, packets: impl Read, mut out: impl Write) -> io::Result<()> {
+    pub fn run(&mut self, packets: impl Read, mut out: impl Write) -> Result<(), BatchError> {
         let mut packets = BufReader::with_capacity(LONGEST, packets);
         let mut line = Vec::new();
         for number in 1u64.. {
             if packets.buffer().is_empty() {
                 out.flush()?;
             }
-            let Some(fits) = read_line(&mut packets, &mut line)? else { break };
+            let Some(fits) = read_line(&mut packets, &mut line).map_err(BatchError::Read)? else { break };
             let answered = if fits {
                 self.answer(&line, &mut out)?
             } else {
@@ -265,16 +289,17 @@ impl<'a> Batch<'a> {
                 writeln!(out, "{}", serde_json::json!({ "error": format!("line {number}: {error}") }))?;
             }
         }
-        out.flush()
+        Ok(out.flush()?)
     }
 
     /// Answers one line; the inner error is about the line.
     fn answer(&mut self, line: &[u8], out: &mut impl Write) -> io::Result<Result<(), String>> {
-        let Self { find, default, targets, found } = self;
+        let Self { find, default, by_address, targets, found } = self;
         let question = read(line).and_then(|line| {
             let asked = line.asked()?;
             let named = line.interface_id.as_ref().map(|Text(id)| &**id);
-            let id = named.or(default.as_deref()).ok_or(NO_INTERFACE)?;
+            let addressed = || by_address.get(&asked.local()?).map(String::as_str);
+            let id = named.or(default.as_deref()).or_else(addressed).ok_or(NO_INTERFACE)?;
             if !targets.contains_key(id) {
                 // Errors are not kept: lines may name any number of interfaces that there are not.
                 let (policy, compiled) = find(id)?;
@@ -301,11 +326,14 @@ fn read(line: &[u8]) -> Result<Line<'_>, String> {
     }
 }
 
-const NO_INTERFACE: &str = "interface_id: missing, and the document has more than one network interface";
+const NO_INTERFACE: &str = "interface_id: missing, and the packet names no primary address of one of the document's network interfaces";
 
 /// What is wrong with a line's JSON. It stands on a line of its own, the parser's first.
 fn told(error: &serde_json::Error) -> String {
-    error.to_string().replace(" at line 1 column ", " at column ")
+    error
+        .to_string()
+        .replace(" at line 1 column ", " at column ")
+        .replace("expected i64", "expected a number")
 }
 
 /// Reads the next line without its end. `None`: there is none; `false`: it is longer than it may be.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Facts, Matched, Message, Question, is_tracked,
-    judgement::{asks_groups, judge, layer, verdict},
+    judgement::{asks_groups, judge, layer, settled, verdict},
     layers::{self, Layer},
 };
 use crate::{datapath::connections::Tracked, policy::EffectivePolicy};
@@ -61,6 +61,7 @@ pub enum Document {
 impl Answer {
     fn of_rules(policy: &EffectivePolicy, question: Question, side: Side) -> Self {
         let facts = Facts::of_rules(policy, &question, side);
+        let question = settled(question, &facts);
         Self {
             reason: judge(&question, &facts),
             matched: Some(Matched::new(policy, &question)),

@@ -93,10 +93,20 @@ fn is_link_local_v6(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
+/// Whether no connection is made for the flow of a packet that rules let pass.
+pub(super) const fn is_untracked(question: &Question, facts: &Facts) -> bool {
+    matches!(question.protocol, TCP | UDP) && untracked(facts.forward, facts.mirror)
+}
+
+/// A question that nothing but itself says to be of a connection: it is of none if the flow is untracked.
+pub(super) fn settled(question: Question, facts: &Facts) -> Question {
+    Question { established: question.established && !is_untracked(&question, facts), ..question }
+}
+
 /// What becomes of a packet, and why.
 #[must_use]
 pub fn judge(question: &Question, facts: &Facts) -> Reason {
-    let Facts { forward, mirror, .. } = *facts;
+    let forward = facts.forward;
     let candidate = exempt::candidate(&question.packet(), question.direction);
     if let Candidate::Yes(reason) = candidate {
         return reason;
@@ -128,7 +138,7 @@ pub fn judge(question: &Question, facts: &Facts) -> Reason {
         _ if !acl => return Reason::NetworkAcl,
         _ => {}
     }
-    if matches!(question.protocol, TCP | UDP) && untracked(forward, mirror) {
+    if is_untracked(question, facts) {
         return Reason::Untracked;
     }
     let asks_nothing = is_error || question.query().is_some_and(|query| query.is_answer);

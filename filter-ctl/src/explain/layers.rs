@@ -13,7 +13,7 @@ use filter_common::{
 };
 use serde::Serialize;
 
-use super::{AclRule, Facts, Matched, Message, Question, is_tracked, protocol_name};
+use super::{AclRule, Facts, Matched, Message, Question, is_tracked, judgement::is_untracked, protocol_name};
 
 /// A layer's say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -44,7 +44,7 @@ pub(super) fn layers(
     reason: Reason,
     matched: Option<&Matched>,
 ) -> Vec<Layer> {
-    let mut layers = vec![never_filtered(reason), exempt(question, facts)];
+    let mut layers = vec![never_filtered(reason), exempt(question, facts, matched)];
     if matches!(reason.category(), Category::NeverFiltered | Category::Exempt) {
         return layers;
     }
@@ -53,8 +53,8 @@ pub(super) fn layers(
     }
     let (acl, groups) = (network_acl(question, facts, matched), groups(question, facts, matched));
     match question.direction {
-        Direction::Ingress => layers.extend([acl, connection(question), groups]),
-        Direction::Egress => layers.extend([connection(question), groups, acl]),
+        Direction::Ingress => layers.extend([acl, connection(question, facts), groups]),
+        Direction::Egress => layers.extend([connection(question, facts), groups, acl]),
     }
     layers
 }
@@ -75,24 +75,25 @@ fn never_filtered(reason: Reason) -> Layer {
     Layer::new("never-filtered", "yes", why)
 }
 
-fn exempt(question: &Question, facts: &Facts) -> Layer {
+fn exempt(question: &Question, facts: &Facts, matched: Option<&Matched>) -> Layer {
     let remote = question.remote();
     let is_link_local = matches!(remote, IpAddr::V4(remote) if remote.is_link_local());
+    let reserved = matched.and_then(|matched| matched.reserved);
     if !facts.forward.has(Cell::EXEMPT) {
         // Not exempt in spite of it: the document exempts services instead of ranges.
-        let why = if is_link_local {
-            "is in 169.254.0.0/16, of which only services are exempt here"
-        } else {
-            "is neither link-local IPv4 nor reserved in the subnet"
+        let why = match reserved {
+            _ if is_link_local => "is in 169.254.0.0/16, of which only services are exempt here".to_owned(),
+            Some(what) => format!("is {what}: of the subnet's first four only services are exempt here"),
+            None => "is neither link-local IPv4 nor reserved in the subnet".to_owned(),
         };
         return Layer::new("exempt", "no", format!("{remote} {why}"));
     }
     let kind = if !facts.forward.has(Cell::LINK_LOCAL) {
-        "is reserved in the subnet or its VPC"
+        format!("is {}", reserved.unwrap_or("reserved in the subnet or its VPC"))
     } else if is_link_local {
-        "is in 169.254.0.0/16"
+        "is in 169.254.0.0/16".to_owned()
     } else {
-        "is a service of the platform"
+        "is a service of the platform".to_owned()
     };
     if facts.is_exempt(question.direction) {
         Layer::new("exempt", "yes", format!("{remote} {kind}"))
@@ -135,9 +136,11 @@ fn network_acl(question: &Question, facts: &Facts, matched: Option<&Matched>) ->
     Layer { details: details.collect(), ..Layer::new("network-acl", says, why) }
 }
 
-fn connection(question: &Question) -> Layer {
+fn connection(question: &Question, facts: &Facts) -> Layer {
     if question.established {
         Layer::new("connection", "yes", "it belongs to a tracked connection")
+    } else if is_untracked(question, facts) {
+        Layer::new("connection", "no", "its flow is not tracked")
     } else {
         Layer::new("connection", "no", "it is the first packet of a new one")
     }
@@ -152,23 +155,26 @@ fn groups(question: &Question, facts: &Facts, matched: Option<&Matched>) -> Laye
     let name = |rule: &super::NamedRule| {
         let through = rule.through.map(|prefix| format!(" ({prefix})")).unwrap_or_default();
         let description = rule.description.as_ref().map(|text| format!(", {text:?}")).unwrap_or_default();
-        format!("{} {} {}: {}{through}{description}", rule.group_id, rule.rule_id, rule.position, rule.rule)
+        let position = rule.position.as_deref().unwrap_or("(AWS's default)");
+        format!("{} {} {position}: {}{through}{description}", rule.group_id, rule.rule_id, rule.rule)
     };
     let all = match matched.group_rules {
         1 => format!("1 {} rule", question.direction.name()),
         count => format!("{count} {} rules", question.direction.name()),
     };
-    let groups =
-        if matched.group_ids.is_empty() { "no group".to_owned() } else { matched.group_ids.join(", ") };
     if matched.groups.is_empty() {
         let details = matched
             .group_misses
             .iter()
             .map(|miss| format!("but for the {}: {}; {}", miss.key.name(), name(&miss.rule), miss.by));
-        let why = format!("none of the {all} of {groups} matches");
+        let why = if matched.group_ids.is_empty() {
+            "the interface is in no security group".to_owned()
+        } else {
+            format!("none of the {all} of {} matches", matched.group_ids.join(", "))
+        };
         Layer { details: details.collect(), ..Layer::new("security-group", says, why) }
     } else {
-        let why = format!("{} of the {all} of {groups}", matched.groups.len());
+        let why = format!("{} of the {all} of {}", matched.groups.len(), matched.group_ids.join(", "));
         Layer {
             details: matched.groups.iter().map(name).collect(),
             ..Layer::new("security-group", says, why)

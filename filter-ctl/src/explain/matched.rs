@@ -1,5 +1,7 @@
 //! The rules that match a packet, named, found by walking all of them.
 
+use std::net::IpAddr;
+
 use filter_common::Direction;
 use ipnet::IpNet;
 use serde::Serialize;
@@ -9,7 +11,7 @@ use super::{
     miss::{self, Miss},
 };
 use crate::{
-    policy::{EffectivePolicy, Group, GroupRule, NetworkAcl, NetworkAclRule, Peer},
+    policy::{EffectivePolicy, Group, GroupRule, NetworkAcl, NetworkAclRule, Peer, Position},
     reference::Reference,
 };
 
@@ -22,8 +24,9 @@ pub struct NamedRule {
     pub rule_id: String,
     /// `GroupName`
     pub group_name: String,
-    /// Where it stands in the group: `IpPermissions[0].IpRanges[1]`.
-    pub position: String,
+    /// Where it stands: in the group (`IpPermissions[0].IpRanges[1]`) or in the document
+    /// (`SecurityGroupRules[2]`); `None`: it is one of AWS's default rules.
+    pub position: Option<String>,
     /// `Description`
     pub description: Option<String>,
     /// What it says: `tcp 443 from 0.0.0.0/0`.
@@ -44,7 +47,11 @@ impl NamedRule {
             Peer::PrefixList { .. } => "PrefixListIds",
             Peer::Group { .. } => "UserIdGroupPairs",
         };
-        let (permission, peer) = rule.position;
+        let position = match rule.position {
+            Position::Default => None,
+            Position::Nested(permission, peer) => Some(format!("{list}[{permission}].{kind}[{peer}]")),
+            Position::Flat(rule) => Some(format!("SecurityGroupRules[{rule}]")),
+        };
         let holds = |prefix: &&IpNet| prefix.contains(&question.remote());
         let through = match &rule.peer {
             Peer::Cidr(_) => None,
@@ -54,7 +61,7 @@ impl NamedRule {
             group_id: group.id.clone(),
             rule_id: group.rule_id(direction, rule),
             group_name: group.name.clone(),
-            position: format!("{list}[{permission}].{kind}[{peer}]"),
+            position,
             description: rule.description.as_deref().map(str::to_owned),
             rule: format!("{} {} {}", rule.service, toward(direction), rule.peer),
             through,
@@ -118,6 +125,24 @@ pub struct Matched {
     pub group_ids: Vec<String>,
     /// Rules of theirs in the packet's direction.
     pub group_rules: usize,
+    /// What the other end is, if the subnet or its VPC reserves its address.
+    pub reserved: Option<&'static str>,
+}
+
+/// What an address is to the subnet or its VPC, if they reserve it (VPC guide, `subnet-sizing`).
+fn reserved(policy: &EffectivePolicy, remote: IpAddr) -> Option<&'static str> {
+    let IpAddr::V4(address) = remote else { return None };
+    let place = policy.subnet.iter().find_map(|block| match block {
+        IpNet::V4(block) if block.contains(&address) => Some(address.to_bits() - block.network().to_bits()),
+        _ => None,
+    });
+    let by_itself = policy.reserved.contains(&IpNet::from(remote));
+    match (place, by_itself) {
+        (Some(1), _) => Some("the subnet's router"),
+        (_, true) => Some("the VPC's DNS server"),
+        (Some(0..=3), false) => Some("reserved in the subnet"),
+        _ => None,
+    }
 }
 
 impl Matched {
@@ -139,6 +164,7 @@ impl Matched {
             groups,
             group_ids: policy.groups.iter().map(|group| group.id.clone()).collect(),
             group_rules: policy.groups.iter().map(|group| group.rules(direction).len()).sum(),
+            reserved: reserved(policy, remote),
         }
     }
 }

@@ -157,6 +157,15 @@ fn own(interface: &Interface, remote: IpAddr, end: &'static str) -> Result<IpAdd
 }
 
 impl Asked {
+    /// The interface's end, if it is written.
+    #[must_use]
+    pub const fn local(&self) -> Option<IpAddr> {
+        match self.direction {
+            Direction::Ingress => self.destination.address,
+            Direction::Egress => self.source.address,
+        }
+    }
+
     /// Fills in what was left out, for a network interface.
     ///
     /// # Errors

@@ -12,14 +12,14 @@ use super::{
     Explanation, Message, Question,
     explanation::{Answer, Document, InForce},
     is_tracked,
-    judgement::verdict,
+    judgement::{is_untracked, verdict},
     layers, protocol_name,
     question::EPHEMERAL,
 };
 use crate::text::shown;
 
 /// Width of the names of lines.
-const NAMES: usize = 17;
+const NAMES: usize = 18;
 
 impl Explanation {
     /// The report: the verdict in one line, then what led to it.
@@ -29,8 +29,11 @@ impl Explanation {
         let answer = &self.packet;
         report.text +=
             &format!("{}: {}\n\n", verdict(answer.reason).to_uppercase(), shown(&headline(answer)));
-        let kind =
-            if answer.question.established { "of a tracked connection" } else { "the first of a connection" };
+        let kind = match (answer.question.established, is_untracked(&answer.question, &answer.facts)) {
+            (true, _) => "of a tracked connection",
+            (false, true) => "of an untracked flow",
+            (false, false) => "the first of a connection",
+        };
         let packet = packet(&answer.question);
         report.line(
             "packet",
@@ -73,6 +76,7 @@ pub(super) struct Report {
 
 impl Report {
     fn line(&mut self, name: &str, value: &str) {
+        debug_assert!(name.len() < NAMES, "{name}");
         self.text += format!("  {name:NAMES$}{}", shown(value)).trim_end();
         self.text.push('\n');
     }
@@ -91,6 +95,9 @@ fn headline(answer: &Answer) -> String {
             }
             None => "the network ACL denies it".to_owned(),
         },
+        Reason::SecurityGroup if matched.is_some_and(|matched| matched.group_ids.is_empty()) => {
+            "the interface is in no security group".to_owned()
+        }
         Reason::SecurityGroup => "no rule of the security groups allows it".to_owned(),
         Reason::SourceDestCheck => {
             format!("{} is not the interface's address, and SourceDestCheck is on", answer.question.local())

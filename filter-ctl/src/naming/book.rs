@@ -118,6 +118,12 @@ pub struct Book {
 }
 
 impl Book {
+    /// Whether the subnet has IPv6 addresses.
+    #[must_use]
+    pub fn has_ipv6(&self) -> bool {
+        self.policy.subnet.iter().any(|block| block.addr().is_ipv6())
+    }
+
     /// Opens a book; `None` if it is none, or of another version.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
@@ -290,6 +296,10 @@ pub(crate) mod tests {
         }
     }
 
+    pub(crate) fn book(policy: &EffectivePolicy) -> Book {
+        Book::decode(&Encoded::of(policy).bytes).expect("a book")
+    }
+
     #[test]
     fn a_book_says_what_its_policy_says() {
         let policy = policy();
@@ -329,7 +339,7 @@ pub(crate) mod tests {
         let mut same = policy();
         same.flow_log_interval = None;
         same.groups[0].name = "renamed".into();
-        same.groups[0].ingress[0].position = (7, 8);
+        same.groups[0].ingress[0].position = crate::policy::Position::Nested(7, 8);
         assert_eq!(Encoded::of(&same), known);
         let mut reordered = policy();
         reordered.groups.swap(0, 1);

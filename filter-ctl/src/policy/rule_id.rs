@@ -71,7 +71,11 @@ mod tests {
         let id = group("sg-1").rule_id(Ingress, &office);
         // Written down: ids are kept over updates of the program, too.
         assert_eq!(id, "sgr-e8ec4c7f52528da60");
-        let described = GroupRule { description: Some("office".into()), position: (3, 4), ..office.clone() };
+        let described = GroupRule {
+            description: Some("office".into()),
+            position: crate::policy::Position::Nested(3, 4),
+            ..office.clone()
+        };
         assert_eq!(group("sg-1").rule_id(Ingress, &described), id);
         let list = Peer::PrefixList {
             id: "pl-1".into(),

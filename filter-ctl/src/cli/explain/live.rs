@@ -34,8 +34,8 @@ pub(super) fn explain(arguments: &Arguments, device: &str, asked: &Asked) -> Res
         return Err(Failure::new(Exit::System, message));
     };
     let connection = connection(&host, slot, &question)?;
-    // A packet of a connection in the table is one of it.
-    question.established |= connection.is_some();
+    // A packet belongs to a connection if the table says so, and only then.
+    question.established = connection.is_some();
     let side = attachment.side.into();
     let facts = Facts::of_tables(&tables, &question, side);
 

@@ -1,9 +1,12 @@
 //! `FlowLogs`.
 
-use super::{Decoder, Object};
-use crate::document::{
-    diagnostic::Severity,
-    model::{FlowLog, PlacedFlowLog, Spanned, TrafficType},
+use super::{Decoder, Object, closest};
+use crate::{
+    document::{
+        diagnostic::Severity,
+        model::{FlowLog, PlacedFlowLog, Spanned, TrafficType},
+    },
+    flowlog::format::Field,
 };
 
 /// `MaxAggregationInterval` when it is absent (API reference, `CreateFlowLogs`).
@@ -19,6 +22,43 @@ pub(super) const FIELDS: &[&str] = &[
     "Tags",
 ];
 
+/// AWS's fields that records have no value for here (VPC guide, `flow-log-records`, "Available fields").
+const AWS_FIELDS: &[&str] = &[
+    "instance-id",
+    "region",
+    "az-id",
+    "sublocation-type",
+    "sublocation-id",
+    "pkt-src-aws-service",
+    "pkt-dst-aws-service",
+    "traffic-path",
+    "ecs-cluster-arn",
+    "ecs-cluster-name",
+    "ecs-container-instance-arn",
+    "ecs-container-instance-id",
+    "ecs-container-id",
+    "ecs-second-container-id",
+    "ecs-service-name",
+    "ecs-task-definition-arn",
+    "ecs-task-arn",
+    "ecs-task-id",
+    "reject-reason",
+    "resource-id",
+    "encryption-status",
+    "instance-tag",
+    "instance-tag-2",
+    "interface-tag",
+    "interface-tag-2",
+    "asg-tag",
+    "asg-tag-2",
+    "interface-type",
+    "next-hop-interface-id",
+    "next-hop-subnet-id",
+    "next-hop-az-id",
+    "next-hop-vpc-id",
+    "next-hop-interface-type",
+];
+
 impl Decoder<'_> {
     pub(super) fn flow_log(&mut self, object: &Object<'_>) {
         self.misspelt(object, Severity::Error, FIELDS);
@@ -30,6 +70,13 @@ impl Decoder<'_> {
         let traffic = self.traffic_type(object);
         let interval = self.interval(object);
         let format = self.log_format(object);
+        // Those of transit gateways have fields of their own, and are ignored.
+        let ours = |resource: &Spanned<String>| {
+            ["vpc-", "subnet-", "eni-"].iter().any(|kind| resource.value.starts_with(kind))
+        };
+        if resource.as_ref().is_none_or(ours) {
+            self.check_fields(object, format.as_deref().unwrap_or_default());
+        }
         let active = self.owned(object, "FlowLogStatus").is_none_or(|status| status == "ACTIVE");
         let log = FlowLog { id, resource_id: String::new(), traffic, interval, format };
         self.model.flow_logs.push(PlacedFlowLog { place, log, resource, active });
@@ -64,7 +111,26 @@ impl Decoder<'_> {
         seconds
     }
 
-    /// `${field}` tokens with spaces between them. Which fields there are, the flow log knows.
+    /// Warns of a format's fields that no record has.
+    fn check_fields(&mut self, object: &Object<'_>, format: &str) {
+        const NAME: &str = "LogFormat";
+        let ours = Field::ALL.iter().map(|field| field.name());
+        let known: Vec<&str> = ours.chain(AWS_FIELDS.iter().copied()).collect();
+        let span = object.field(NAME).map_or(object.span, |field| field.value.span);
+        let names = format
+            .split_ascii_whitespace()
+            .filter_map(|token| token.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')));
+        for name in names.filter(|name| !known.contains(name)) {
+            let help = match closest(name, &known) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => "docs/flow-logs.md lists the fields that records have here".to_owned(),
+            };
+            let message = format!("flow logs have no field `{name}`");
+            self.report(Severity::Warning, "unknown-log-field", span, NAME, message).help = Some(help);
+        }
+    }
+
+    /// `${field}` tokens with spaces between them.
     fn log_format(&mut self, object: &Object<'_>) -> Option<String> {
         let text = self.text(object, "LogFormat")?;
         let well_formed = |token: &str| {

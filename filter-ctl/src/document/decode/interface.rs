@@ -12,6 +12,7 @@ use super::{
 use crate::document::{
     diagnostic::Severity,
     model::{Interface, Spanned},
+    tree::Value,
 };
 
 /// The fields that are read, and those of AWS that only look like a misspelling of one.
@@ -67,6 +68,16 @@ impl Decoder<'_> {
         let addresses = self.addresses(object);
         let source_dest_check = self.boolean(object, "SourceDestCheck").unwrap_or(false);
         let requester_managed = self.boolean(object, "RequesterManaged").unwrap_or(false);
+        let default_group = !object.has("Groups") && !requester_managed;
+        if let Some(field) = object.field("Groups")
+            && matches!(&field.value.value, Value::List(items) if items.is_empty())
+            && !requester_managed
+        {
+            let message = "an interface that is in no group lets nothing pass";
+            self.report(Severity::Warning, "no-group", field.span, "Groups", message).help = Some(
+                "AWS knows none such; leave the field out to put it into its VPC's default group".to_owned(),
+            );
+        }
         let timeouts = self.timeouts(object);
         let strict_tcp = self.boolean(object, "StrictTcp").unwrap_or(false);
         let tags = self.tags(object, "TagSet");
@@ -78,7 +89,7 @@ impl Decoder<'_> {
             vpc_id,
             owner,
             groups,
-            requester_managed,
+            default_group,
             primary_v4,
             primary_v6,
             own,
@@ -148,6 +159,7 @@ impl Decoder<'_> {
             self.nested(object, name, |decoder, object| {
                 let fields = ["TcpEstablishedTimeout", "UdpStreamTimeout", "UdpTimeout"];
                 decoder.misspelt(object, Severity::Error, &fields);
+                decoder.unknown(object, &fields);
                 // EC2 guide, `security-group-connection-tracking`, "Idle connection tracking timeout".
                 let mut read = |name, low, high, timeout: &mut u32| {
                     if let Some(seconds) = decoder.integer(object, name, low, high) {

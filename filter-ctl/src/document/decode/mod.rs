@@ -19,6 +19,7 @@ mod top;
 
 use std::{
     fmt::{self, Write as _},
+    ops::RangeInclusive,
     sync::Arc,
 };
 
@@ -227,6 +228,17 @@ impl Decoder<'_> {
         low: i64,
         high: i64,
     ) -> Option<Spanned<i64>> {
+        self.integer_as(object, name, &(low..=high), &format!("a whole number from {low} to {high}"))
+    }
+
+    /// A whole number of a range; of another one is said what was `expected`.
+    fn integer_as(
+        &mut self,
+        object: &Object<'_>,
+        name: &'static str,
+        range: &RangeInclusive<i64>,
+        expected: &str,
+    ) -> Option<Spanned<i64>> {
         let node = self.scalar(object, name)?;
         let Value::Number(text) = &node.value else {
             self.wrong_type(node, name, "a number");
@@ -238,9 +250,9 @@ impl Decoder<'_> {
             return None;
         };
         match text.parse::<i64>() {
-            Ok(value) if (low..=high).contains(&value) => Some(Spanned { value, at: self.at(node.span) }),
+            Ok(value) if range.contains(&value) => Some(Spanned { value, at: self.at(node.span) }),
             _ => {
-                self.out_of_range(node.span, name, text, &format!("a whole number from {low} to {high}"));
+                self.out_of_range(node.span, name, text, expected);
                 None
             }
         }
@@ -312,6 +324,19 @@ impl Decoder<'_> {
                 self.report(severity, "unknown-field", field.span, &field.name, message).help =
                     Some(format!("did you mean `{name}`?"));
             }
+        }
+    }
+}
+
+impl Decoder<'_> {
+    /// Warns of unknown fields that do not look like any known one.
+    fn unknown(&mut self, object: &Object<'_>, known: &[&str]) {
+        let strange =
+            |field: &&Field<'_>| !known.contains(&&*field.name) && closest(&field.name, known).is_none();
+        for field in object.fields.iter().filter(strange) {
+            let message = format!("there is no field `{}` here", field.name);
+            self.report(Severity::Warning, "unknown-field", field.span, &field.name, message).help =
+                Some(format!("the fields are {}", known.join(", ")));
         }
     }
 }

@@ -135,8 +135,11 @@ impl Decoder<'_> {
                 self.missing(object, name, what);
             }
         }
-        let first = self.integer(object, pair.0, *range.start(), *range.end());
-        let second = self.integer(object, pair.1, *range.start(), *range.end());
+        // What is no whole number is told so in the words of one.
+        let expected = range.start().max(&-1)..=range.end().min(&65_535);
+        let expected = format!("a whole number from {} to {}", expected.start(), expected.end());
+        let first = self.integer_as(object, pair.0, &range, &expected);
+        let second = self.integer_as(object, pair.1, &range, &expected);
         first.zip(second)
     }
 

@@ -123,10 +123,21 @@ impl Decoder<'_> {
                 }
             }
         }
-        if let Some(numbers) = self.nested(&object, "Limits", Self::limits) {
-            self.model.limits = Some(numbers);
-        }
+        self.own_limits(&object);
         self.exemptions(&object);
+    }
+
+    /// `Limits`: one choice for the whole document.
+    fn own_limits(&mut self, object: &Object<'_>) {
+        const NAME: &str = "Limits";
+        let Some(value) = self.nested(object, NAME, Self::limits) else { return };
+        let span = object.field(NAME).map_or(object.span, |field| field.span);
+        if self.model.limits.as_ref().is_some_and(|known| known.value != value) {
+            let message = "another file of the document says otherwise";
+            self.error("two-limits", span, NAME, message).expected =
+                Some("one choice for the whole document".to_owned());
+        }
+        self.model.limits = Some(Spanned { value, at: self.at(span) });
     }
 
     /// `Exemptions`: one choice for the whole document.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Limits, errors, errors_with, folder, lines, load, loaded};
+use super::{Diagnostic, Limits, errors, errors_with, folder, lines, load, loaded};
 
 #[test]
 fn ten_different_errors_are_reported_at_once_with_their_lines() {
@@ -483,4 +483,58 @@ fn exemptions_are_one_of_two_for_the_whole_document() {
     ]);
     let errors = load(folder.path(), &Limits::None).expect_err("one says otherwise");
     insta::assert_snapshot!(lines(errors, folder.path()), @"c.json:1:17 [two-exemptions] Exemptions: another file of the document says otherwise | one choice for the whole document");
+}
+
+/// Of one file: what is worth knowing about it.
+fn warned(text: &str) -> String {
+    let found = loaded(text).warnings;
+    let told = |one: &Diagnostic| {
+        let help = one.help.as_deref().unwrap_or_default();
+        format!("[{}] {one} | {help}", one.id)
+    };
+    found.iter().map(told).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn what_connection_tracking_does_not_know_is_told() {
+    let with = |field: &str| {
+        warned(&format!("NetworkInterfaces: [{{ {field}: {{ TcpIdle: 60, UdpTimeout: 40 }} }}]"))
+    };
+    for field in ["ConnectionTrackingConfiguration", "ConnectionTrackingSpecification"] {
+        let warned = with(field);
+        assert!(warned.contains("[unknown-field]") && warned.contains("`TcpIdle`"), "{warned}");
+        assert!(warned.contains("TcpEstablishedTimeout, UdpStreamTimeout, UdpTimeout"), "{warned}");
+        assert!(!warned.contains("`UdpTimeout`"), "{warned}");
+    }
+}
+
+#[test]
+fn a_log_formats_unknown_fields_are_told() {
+    let with = |format: &str| warned(&format!("FlowLogs: [{{ LogFormat: \"{format}\" }}]"));
+    let warned_of_gateway =
+        |format: &str| warned(&format!("FlowLogs: [{{ ResourceId: tgw-1, LogFormat: \"{format}\" }}]"));
+    assert_eq!(with("${version} ${filter-sg-rule} ${next-hop-az-id} ${asg-tag-2} ${ecs-task-id}"), "");
+    let warned = with("${foo} ${version} ${src-addr}");
+    insta::assert_snapshot!(warned, @r"
+    [unknown-log-field] FlowLogs[0].LogFormat: flow logs have no field `foo` | docs/flow-logs.md lists the fields that records have here
+    [unknown-log-field] FlowLogs[0].LogFormat: flow logs have no field `src-addr` | did you mean `srcaddr`?
+    ");
+    assert_eq!(warned_of_gateway("${tgw-id} ${resource-type}"), "");
+}
+
+#[test]
+fn two_files_limits_are_the_same_or_an_error() {
+    let with = |second: &str| {
+        let folder = folder(&[("a.yaml", "Limits: { RulesPerNetworkAcl: 30 }"), ("b.yaml", second)]);
+        load(folder.path(), &Limits::None).map(drop).map_err(|errors| lines(errors, folder.path()))
+    };
+    assert_eq!(with("Limits: { RulesPerNetworkAcl: 30 }"), Ok(()));
+    insta::assert_snapshot!(with("Limits: { RulesPerNetworkAcl: 31 }").expect_err("two"), @"b.yaml:1:1 [two-limits] Limits: another file of the document says otherwise | one choice for the whole document");
+}
+
+#[test]
+fn a_port_with_a_point_is_told_in_a_ports_words() {
+    let rule = "{ IpProtocol: tcp, FromPort: 443.0, ToPort: 443, IpRanges: [{ CidrIp: 0.0.0.0/0 }] }";
+    let text = errors("policy.yaml", &format!("SecurityGroups: [{{ IpPermissions: [{rule}] }}]"));
+    assert!(text.ends_with("443.0 is out of range | a whole number from -1 to 65535"), "{text}");
 }

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::{Document, SelectErrorText as _, document, lines, loaded};
 use crate::{
     document::{Limits, load},
-    policy::{EffectivePolicy, Exemptions, Peer, RuleService},
+    policy::{EffectivePolicy, Exemptions, Peer, Position::Nested, RuleService},
     reference::Reference,
 };
 
@@ -85,10 +85,7 @@ EffectivePolicy {
                     },
                     given_id: None,
                     description: None,
-                    position: (
-                        0,
-                        0,
-                    ),
+                    position: Default,
                 },
             ],
             egress: [
@@ -99,10 +96,7 @@ EffectivePolicy {
                     ),
                     given_id: None,
                     description: None,
-                    position: (
-                        0,
-                        0,
-                    ),
+                    position: Default,
                 },
             ],
         },
@@ -208,7 +202,7 @@ fn references_become_the_private_addresses_of_the_members() {
     assert_eq!(prefixes(app), of_app, "all members of sg-2, eni-1 too");
     assert_eq!(prefixes(web), ["10.0.1.20/32"]);
     assert!(matches!(&web.peer, Peer::Group { id, .. } if &**id == "sg-1"), "named by its name");
-    assert_eq!((app.position, web.position, gre.position), ((0, 0), (0, 1), (3, 0)));
+    assert_eq!((app.position, web.position, gre.position), (Nested(0, 0), Nested(0, 1), Nested(3, 0)));
     assert_eq!(prefixes(partners), ["192.0.2.0/24", "198.51.100.0/24"]);
     assert_eq!(prefixes(s3), ["203.0.113.0/24", "2001:db8:5::/48"]);
     assert!(prefixes(stale).is_empty(), "sg-3 is stale");
@@ -513,4 +507,22 @@ fn services_are_exempt_instead_of_ranges_where_the_document_says_so() {
     let (policy, warnings) = effective(&document(&text("Exemptions: services")), "eni-1");
     assert_eq!(policy.reserved, [block("10.0.1.1/32")]);
     insta::assert_snapshot!(warnings, @"policy.yaml:1:13 [unknown-resolver] Exemptions: the DNS server of vpc-00000000000000001 is not exempt: its address is not known | tell the VPC's CidrBlock, as in Vpcs: [{ VpcId: vpc-00000000000000001, CidrBlock: 10.0.0.0/16 }]");
+}
+
+#[test]
+fn no_group_is_not_the_default_group() {
+    let groups = |field: &str| {
+        let loaded = loaded(&format!(
+            "Subnets: [{{ CidrBlock: 10.0.1.0/24 }}]\n\
+             NetworkInterfaces: [{{ NetworkInterfaceId: eni-1, PrivateIpAddress: 10.0.1.20{field} }}]"
+        ));
+        let (policy, _) = effective(&loaded.document, "eni-1");
+        let ids: Vec<String> = policy.groups.into_iter().map(|group| group.id).collect();
+        (ids.join(", "), loaded.warnings.iter().map(|one| one.id).collect::<Vec<_>>().join(", "))
+    };
+    let told = |ids: &str, warnings: &str| (ids.to_owned(), warnings.to_owned());
+    assert_eq!(groups(""), told("sg-default", ""));
+    assert_eq!(groups(", Groups: []"), told("", "no-group"));
+    assert_eq!(groups(", RequesterManaged: true"), told("", ""));
+    assert_eq!(groups(", Groups: [], RequesterManaged: true"), told("", ""));
 }

@@ -3,7 +3,10 @@
 use std::io::{self, Write};
 
 use super::web_policy;
-use crate::{compile::compile, explain::batch::Batch};
+use crate::{
+    compile::compile,
+    explain::batch::{Batch, BatchError},
+};
 
 /// The answers to some lines about the example's only interface.
 fn answers(input: &[u8]) -> Vec<String> {
@@ -105,5 +108,34 @@ fn a_reader_that_has_gone_ends_it() {
     }
     let mut find = |_: &str| Err(String::new());
     let error = Batch::new(&mut find, None).run(io::repeat(b'\n'), Gone).expect_err("nobody reads");
-    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    assert!(
+        matches!(&error, BatchError::Write(error) if error.kind() == io::ErrorKind::BrokenPipe),
+        "{error}"
+    );
+}
+
+#[test]
+fn placeholders_of_tables_are_no_values() {
+    let line = |fields: &str| {
+        answers(format!("{{\"direction\":\"ingress\",\"source\":\"198.51.100.7\",{fields}}}\n").as_bytes())
+            .remove(0)
+    };
+    let absent = "\"icmp_type\":-1,\"icmp_code\":-1";
+    for (plain, padded) in [
+        ("\"protocol\":6,\"destination_port\":22", format!("\"source_port\":-1,{absent}")),
+        ("\"protocol\":47", format!("\"source_port\":0,\"destination_port\":0,{absent}")),
+        (
+            "\"protocol\":1,\"icmp_type\":8",
+            "\"source_port\":-1,\"destination_port\":0,\"icmp_code\":-1".into(),
+        ),
+    ] {
+        let answer = line(plain);
+        assert!(answer.starts_with("{\"verdict\":"), "{answer}");
+        assert_eq!(line(&format!("{plain},{padded}")), answer);
+    }
+    assert!(line("\"protocol\":6,\"destination_port\":-1").contains("needs a destination port"));
+    assert!(
+        line("\"protocol\":6,\"destination_port\":-2").contains("-2 is not from 0 to 65535, or -1 for none")
+    );
+    assert!(line("\"protocol\":6,\"destination_port\":\"80\"").contains("expected a number"));
 }

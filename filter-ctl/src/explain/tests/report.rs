@@ -1,6 +1,7 @@
 //! What people are told.
 
 use super::{explained, web_policy};
+use crate::document::{Limits, load};
 
 #[test]
 fn the_report_names_the_layer_and_the_nearest_misses() {
@@ -8,17 +9,17 @@ fn the_report_names_the_layer_and_the_nearest_misses() {
     insta::assert_snapshot!(report, @r#"
     REJECT: no rule of the security groups allows it
 
-      packet           ingress of eni-0123456789abcdef0: tcp 203.0.113.9:50000 → 10.0.1.20:22, the first of a connection
-      never filtered   no: neither ARP, neighbour or listener discovery, nor DHCP
-      exempt           no: 203.0.113.9 is neither link-local IPv4 nor reserved in the subnet
-      network ACL      allow: acl-0b2b2b2b2b2b2b2b2 rule 100: allow all from 0.0.0.0/0
-      connection       no: it is the first packet of a new one
-      security groups  deny: none of the 11 ingress rules of sg-0aaa1111bbbb22223 matches
-                         but for the address: sg-0aaa1111bbbb22223 sgr-18ebd326497bde149 IpPermissions[1].IpRanges[0]: tcp 22 from 198.51.100.0/24, "office"; 203.0.113.9 is not in 198.51.100.0/24: 4 of 24 bits agree
-                         but for the port: sg-0aaa1111bbbb22223 sgr-736d341b51d40266f IpPermissions[0].IpRanges[0]: tcp 80 from 0.0.0.0/0; port 22 is 58 below 80
-      tracked          no: what is rejected opens no connection
-      reply            none; were the packet accepted, accept: tcp 10.0.1.20:22 → 203.0.113.9:50000, by state; network ACL rule 100 allows it (all to 0.0.0.0/0)
-      note             the source port 50000 is supposed; it matters for tracking and for the reply alone
+      packet            ingress of eni-0123456789abcdef0: tcp 203.0.113.9:50000 → 10.0.1.20:22, the first of a connection
+      never filtered    no: neither ARP, neighbour or listener discovery, nor DHCP
+      exempt            no: 203.0.113.9 is neither link-local IPv4 nor reserved in the subnet
+      network ACL       allow: acl-0b2b2b2b2b2b2b2b2 rule 100: allow all from 0.0.0.0/0
+      connection        no: it is the first packet of a new one
+      security groups   deny: none of the 11 ingress rules of sg-0aaa1111bbbb22223 matches
+                          but for the address: sg-0aaa1111bbbb22223 sgr-18ebd326497bde149 IpPermissions[1].IpRanges[0]: tcp 22 from 198.51.100.0/24, "office"; 203.0.113.9 is not in 198.51.100.0/24: 4 of 24 bits agree
+                          but for the port: sg-0aaa1111bbbb22223 sgr-736d341b51d40266f IpPermissions[0].IpRanges[0]: tcp 80 from 0.0.0.0/0; port 22 is 58 below 80
+      tracked           no: what is rejected opens no connection
+      reply             none; were the packet accepted, accept: tcp 10.0.1.20:22 → 203.0.113.9:50000, by state; network ACL rule 100 allows it (all to 0.0.0.0/0)
+      note              the source port 50000 is supposed; it matters for tracking and for the reply alone
     "#);
 }
 
@@ -30,15 +31,15 @@ fn a_reply_that_the_network_acl_stops_is_told() {
     insta::assert_snapshot!(report, @r#"
     ACCEPT: sg-0aaa1111bbbb22223 allows it by sgr-18ebd326497bde149 (tcp 22 from 198.51.100.0/24)
 
-      packet           ingress of eni-0123456789abcdef0: tcp 198.51.100.7:40000 → 10.0.1.20:22, the first of a connection
-      never filtered   no: neither ARP, neighbour or listener discovery, nor DHCP
-      exempt           no: 198.51.100.7 is neither link-local IPv4 nor reserved in the subnet
-      network ACL      allow: acl-0b2b2b2b2b2b2b2b2 rule 100: allow all from 0.0.0.0/0
-      connection       no: it is the first packet of a new one
-      security groups  allow: 1 of the 11 ingress rules of sg-0aaa1111bbbb22223
-                         sg-0aaa1111bbbb22223 sgr-18ebd326497bde149 IpPermissions[1].IpRanges[0]: tcp 22 from 198.51.100.0/24, "office"
-      tracked          yes: no rule for any address allows it
-      reply            reject: tcp 10.0.1.20:22 → 198.51.100.7:40000, no numbered rule of the network ACL acl-0b2b2b2b2b2b2b2b2 matches, so its * denies
+      packet            ingress of eni-0123456789abcdef0: tcp 198.51.100.7:40000 → 10.0.1.20:22, the first of a connection
+      never filtered    no: neither ARP, neighbour or listener discovery, nor DHCP
+      exempt            no: 198.51.100.7 is neither link-local IPv4 nor reserved in the subnet
+      network ACL       allow: acl-0b2b2b2b2b2b2b2b2 rule 100: allow all from 0.0.0.0/0
+      connection        no: it is the first packet of a new one
+      security groups   allow: 1 of the 11 ingress rules of sg-0aaa1111bbbb22223
+                          sg-0aaa1111bbbb22223 sgr-18ebd326497bde149 IpPermissions[1].IpRanges[0]: tcp 22 from 198.51.100.0/24, "office"
+      tracked           yes: no rule for any address allows it
+      reply             reject: tcp 10.0.1.20:22 → 198.51.100.7:40000, no numbered rule of the network ACL acl-0b2b2b2b2b2b2b2b2 matches, so its * denies
     "#);
 }
 
@@ -71,11 +72,32 @@ fn other_verdicts_have_their_own_headlines() {
 }
 
 #[test]
+fn an_untracked_flow_has_no_connection_to_belong_to() {
+    let policy = web_policy();
+    for (words, established, tracked) in [
+        ("ingress tcp 203.0.113.9:40000 :80 established", false, false),
+        ("egress tcp :80 203.0.113.9:40000 established", false, false),
+        ("ingress tcp 198.51.100.7:40000 :22 established", true, true),
+    ] {
+        let json = explained(&policy, words).to_json();
+        assert_eq!((&json["verdict"], &json["tracked"]), (&"accept".into(), &tracked.into()), "{words}");
+        assert_eq!(
+            (&json["established"], &json["reply"]["established"]),
+            (&established.into(), &established.into())
+        );
+        assert_eq!(json["rule"].is_null(), established, "{words}");
+    }
+    let report = explained(&policy, "ingress tcp 203.0.113.9:40000 :80 established").report();
+    assert!(report.contains("connection        no: its flow is not tracked"), "{report}");
+}
+
+#[test]
 fn only_the_interfaces_own_address_passes_the_check() {
     let mut policy = web_policy();
     policy.source_dest_check = true;
     let report = explained(&policy, "ingress tcp 203.0.113.9 10.0.1.21:80").report();
     assert!(report.starts_with("REJECT: 10.0.1.21 is not the interface's address"), "{report}");
+    assert!(report.contains("  source dest check deny: "), "{report}");
     // A link-local source counts only toward one, too.
     let report = explained(&policy, "ingress udp 169.254.169.254:53 10.0.1.21:80").report();
     assert!(
@@ -86,9 +108,50 @@ fn only_the_interfaces_own_address_passes_the_check() {
 }
 
 #[test]
+fn reserved_addresses_are_told_as_what_they_are() {
+    let policy = web_policy();
+    for (words, why) in [
+        ("egress udp - 10.0.1.0:53", "yes: 10.0.1.0 is reserved in the subnet"),
+        ("egress udp - 10.0.1.1:53", "yes: 10.0.1.1 is the subnet's router"),
+        ("egress udp - 10.0.1.4:53", "no: 10.0.1.4 is neither link-local IPv4 nor reserved in the subnet"),
+    ] {
+        let report = explained(&policy, words).report();
+        assert!(report.contains(why), "{report}");
+    }
+}
+
+#[test]
+fn a_rules_place_is_where_the_document_has_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let path = folder.path().join("policy.yaml");
+    let text = r#"
+Subnets: [{ CidrBlock: 10.0.1.0/24 }]
+NetworkInterfaces:
+  - { NetworkInterfaceId: eni-1, PrivateIpAddress: 10.0.1.20, Groups: [{ GroupId: sg-1 }] }
+  - { NetworkInterfaceId: eni-2, PrivateIpAddress: 10.0.1.21 }
+  - { NetworkInterfaceId: eni-3, PrivateIpAddress: 10.0.1.22, Groups: [] }
+SecurityGroupRules:
+  - { GroupId: sg-1, IsEgress: true, IpProtocol: "-1", CidrIpv4: 0.0.0.0/0 }
+  - { GroupId: sg-1, IsEgress: false, IpProtocol: tcp, FromPort: 22, ToPort: 22, CidrIpv4: 192.0.2.0/24 }
+"#;
+    std::fs::write(&path, text).expect("a file can be written");
+    let document = load(&path, &Limits::None).expect("a correct document").document;
+    let explained = |id: &str, words: &str| explained(&document.effective(id).expect("a policy").0, words);
+    let position = |id, words| explained(id, words).to_json()["rules"][0]["position"].clone();
+    assert_eq!(position("eni-1", "ingress tcp 192.0.2.9 :22"), "SecurityGroupRules[1]");
+    assert_eq!(position("eni-1", "egress tcp - 192.0.2.9:22"), "SecurityGroupRules[0]");
+    assert!(position("eni-2", "egress tcp - 192.0.2.9:22").is_null());
+    let report = explained("eni-2", "egress tcp - 192.0.2.9:22").report();
+    assert!(report.contains("(AWS's default): all to 0.0.0.0/0"), "{report}");
+    let report = explained("eni-3", "egress tcp - 192.0.2.9:22").report();
+    assert!(report.starts_with("REJECT: the interface is in no security group"), "{report}");
+    assert!(report.contains("deny: the interface is in no security group"), "{report}");
+}
+
+#[test]
 fn where_services_are_exempt_the_ranges_are_not() {
     let mut policy = web_policy();
-    policy.reserved = vec!["10.0.0.2/32".parse().expect("a block")];
+    policy.reserved = ["10.0.1.1/32", "10.0.0.2/32"].map(|one| one.parse().expect("a block")).into();
     policy.platform =
         ["169.254.169.254/32", "fd00:ec2::254/128"].map(|one| one.parse().expect("a block")).into();
     for (words, why) in [
@@ -98,7 +161,12 @@ fn where_services_are_exempt_the_ranges_are_not() {
             "169.254.7.7 is in 169.254.0.0/16, of which only services are exempt here",
         ),
         ("egress tcp - [fd00:ec2::254]:80", "fd00:ec2::254 is a service of the platform"),
-        ("egress udp - 10.0.0.2:53", "10.0.0.2 is reserved in the subnet or its VPC"),
+        ("egress udp - 10.0.0.2:53", "yes: 10.0.0.2 is the VPC's DNS server"),
+        ("egress udp - 10.0.1.1:53", "yes: 10.0.1.1 is the subnet's router"),
+        (
+            "egress udp - 10.0.1.3:53",
+            "no: 10.0.1.3 is reserved in the subnet: of the subnet's first four only services are exempt here",
+        ),
     ] {
         let report = explained(&policy, words).report();
         assert!(report.contains(why), "{report}");
