@@ -36,8 +36,8 @@
 //! # Seeds
 //!
 //! Case `n` of a run with seed `s` has the seed `s + n`. `FILTER_SEED=…` repeats a run, with a
-//! case's own seed it begins with that case. `FILTER_SECONDS=…` goes on with new cases for so long,
-//! 0 runs one (`cargo xtask fuzz` sets it), else their number is fixed.
+//! case's own seed it begins with that case. `FILTER_SECONDS=…` goes on with new cases for so long, 0
+//! runs one (`cargo xtask fuzz` sets it), else their number is fixed. Such a run proves less, and says so.
 
 #[path = "equivalence/case.rs"]
 mod case;
@@ -77,7 +77,9 @@ const WORKERS: u64 = 2;
 const PATIENCE: Duration = Duration::from_secs(4 * 60);
 /// Packets that are compared even then.
 const PACKETS_IN_A_HURRY: u64 = 10_000;
-/// Packets that a run of given length compares, unless that is 0, which is a single case.
+/// Cases of a run of given length, however long they and loading the programs take; and the packets
+/// that they are, at least. (A run of length 0 is a single case.)
+const CASES_IN_A_MOMENT: u64 = 4;
 const PACKETS_IN_A_MOMENT: u64 = 1_000;
 
 /// Reasons that these packets cannot meet: they have tests of their own.
@@ -126,7 +128,8 @@ impl Run {
     /// Whether there shall be another case.
     fn wants(&self, number: u64) -> bool {
         let failed = self.failure.lock().expect("no worker panics with it").is_some();
-        let in_time = |time| number == 0 || self.start.elapsed() < time;
+        let least = if self.time == Some(Duration::ZERO) { 1 } else { CASES_IN_A_MOMENT };
+        let in_time = |time| number < least || self.start.elapsed() < time;
         let wanted = self.time.map_or(number < CASES && in_time(PATIENCE), in_time);
         wanted && !failed
     }
