@@ -27,7 +27,7 @@
 //! looked at: each rule of the groups once for each subnet, and for each of its blocks the classes
 //! that hold addresses of it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use filter_common::{
     Direction,
@@ -80,7 +80,9 @@ pub(super) fn lint(subject: &Subject) -> Vec<Finding> {
                                 rule: number,
                                 ..forgotten.clone()
                             });
-                            known.ranges.extend(&forgotten.ranges);
+                            for (range, whole) in forgotten.ranges {
+                                known.add(range, whole);
+                            }
                         }
                     }
                 }
@@ -102,8 +104,14 @@ struct Forgotten {
     rule: usize,
     /// Their addresses.
     addresses: Option<IpNet>,
-    /// Which of [`RANGES`].
-    ranges: BTreeSet<usize>,
+    /// Which of [`RANGES`], and whether the whole range is refused.
+    ranges: BTreeMap<usize, bool>,
+}
+
+impl Forgotten {
+    fn add(&mut self, range: usize, whole: bool) {
+        *self.ranges.entry(range).or_default() |= whole;
+    }
 }
 
 pub(super) fn everywhere(v6: bool) -> IpNet {
@@ -122,16 +130,18 @@ pub(super) fn is_not_asked(block: IpNet, subnet: &[IpNet]) -> bool {
 /// Whether answers fail anywhere: mostly not, and then nothing need be looked at.
 fn fail_somewhere(classes: &Classes) -> bool {
     classes.all().flatten().any(|allowed| {
-        [TCP, UDP].iter().any(|protocol| (0..RANGES.len()).any(|range| fails(allowed, *protocol, range)))
+        [TCP, UDP]
+            .iter()
+            .any(|protocol| (0..RANGES.len()).any(|range| fails(allowed, *protocol, range).is_some()))
     })
 }
 
-/// Whether answers to a range of clients' ports do not pass.
-fn fails(allowed: &Allowed, protocol: u8, range: usize) -> bool {
+/// Whether answers to all of a range of clients' ports do not pass, or to some; `None`: they pass.
+fn fails(allowed: &Allowed, protocol: u8, range: usize) -> Option<bool> {
     let (first, last, _) = RANGES[range];
     let range = ports(protocol, first, last);
     let refused = range.without(&allowed.all);
-    !refused.is_empty() && !allowed.denied.contains(&refused)
+    (!refused.is_empty() && !allowed.denied.contains(&refused)).then(|| refused == range)
 }
 
 fn forgotten(
@@ -165,9 +175,12 @@ fn forgotten(
             continue;
         }
         let answers = &class[direction.reverse().index()];
-        let failing = (0..RANGES.len()).filter(|range| fails(answers, protocol, *range));
         let before = forgotten.ranges.len();
-        forgotten.ranges.extend(failing);
+        for range in 0..RANGES.len() {
+            if let Some(whole) = fails(answers, protocol, range) {
+                forgotten.add(range, whole);
+            }
+        }
         if before == 0 && !forgotten.ranges.is_empty() {
             forgotten.addresses = Some(addresses);
         }
@@ -195,9 +208,10 @@ fn finding(
     let ranges: Vec<String> = forgotten
         .ranges
         .iter()
-        .map(|range| {
+        .map(|(range, whole)| {
             let (first, last, whose) = RANGES[*range];
-            format!("{protocol} {first}-{last} ({whose})")
+            let some = if *whole { "" } else { "some of " };
+            format!("{some}{protocol} {first}-{last} ({whose})")
         })
         .collect();
     let addresses = forgotten.addresses.map_or(String::new(), |addresses| {
@@ -214,7 +228,7 @@ fn finding(
     );
     Finding {
         id: "forgotten-ephemeral-ports",
-        severity: if forgotten.ranges.contains(&0) && meant { Severity::Warning } else { Severity::Note },
+        severity: if forgotten.ranges.contains_key(&0) && meant { Severity::Warning } else { Severity::Note },
         about: About::Acl(position, direction.reverse()),
         message,
         help: "network ACLs keep no state: allow the clients' ephemeral ports the other way; 1024-65535 fits all clients",

@@ -2,18 +2,21 @@
 //!
 //! "The world" is a block so large that no organization has it: the whole of a family, a half or a
 //! quarter of IPv4 (`0.0.0.0/0` to `/2`), or all of IPv6's global unicast addresses (`2000::/3`, RFC
-//! 4291, 2.4). An entry of a prefix list counts, too.
+//! 4291, 2.4) and what holds them. The entries of a prefix list count, too, and so do several blocks
+//! that make the world together, in one rule or in rules for the same ports.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use filter_common::{
     Direction,
     service::{TCP, UDP},
 };
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 
 use super::{About, Finding, Subject, services::Services};
 use crate::{
     document::Severity,
-    policy::{GroupRule, Peer, RuleService},
+    policy::{Peer, RuleService},
 };
 
 /// Ports whose services are made for administrators, or for one's own network. `docs/lints.md`
@@ -76,43 +79,86 @@ pub(super) const SENSITIVE: &[(u8, u16, &str)] = &[
 /// Ports that a message names; of more it tells how many.
 const NAMED: usize = 3;
 
+const GLOBAL_UNICAST: Ipv6Net = Ipv6Net::new_assert(std::net::Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
+
+/// Blocks longer than these are not put together: nobody writes the world in so many.
+const PIECES: [u8; 2] = [8, 12];
+
 pub(super) fn lint(subject: &Subject) -> Vec<Finding> {
     let mut found = Vec::new();
     for (position, group) in subject.groups.iter().enumerate() {
+        let mut alike: BTreeMap<usize, Vec<IpNet>> = BTreeMap::new();
+        let mut first: HashMap<RuleService, usize> = HashMap::new();
+        let mut told: HashSet<(RuleService, bool)> = HashSet::new();
         for (number, rule) in group.ingress.iter().enumerate() {
-            let Some(from) = world(rule) else { continue };
             let Some(what) = opened(rule.service) else { continue };
-            found.push(Finding {
-                id: "open-to-world",
-                severity: Severity::Warning,
-                about: About::GroupRule(position, Direction::Ingress, number),
-                message: format!(
-                    "ingress rule {} {} of {} opens {what} to {from}",
-                    rule.service, rule.peer, group.id
-                ),
-                help: "name the addresses that need it, or a group or prefix list of them",
-            });
+            let pieces = rule.peer.prefixes().iter().filter(is_piece).copied().collect();
+            let Some(block) = world(&pieces) else {
+                alike.entry(*first.entry(rule.service).or_insert(number)).or_default().extend(pieces);
+                continue;
+            };
+            told.insert((rule.service, block.addr().is_ipv6()));
+            let list = match &rule.peer {
+                Peer::PrefixList { id, .. } if rule.peer.prefixes().contains(&block) => {
+                    format!(", an entry of {id}")
+                }
+                _ => String::new(),
+            };
+            let message = format!(
+                "ingress rule {} {} of {} opens {what} to {}{list}",
+                rule.service,
+                rule.peer,
+                group.id,
+                in_words(block)
+            );
+            found.push(finding(position, number, message));
+        }
+        // What none opens to the world by itself, several may together.
+        for (number, pieces) in alike {
+            let service = group.ingress[number].service;
+            let Some((block, what)) = world(&pieces).zip(opened(service)) else { continue };
+            if !told.contains(&(service, block.addr().is_ipv6())) {
+                let message = format!(
+                    "ingress rules {service} of {} together open {what} to {}",
+                    group.id,
+                    in_words(block)
+                );
+                found.push(finding(position, number, message));
+            }
         }
     }
     found
 }
 
-/// The block of the rule that is the world, or nearly.
-fn world(rule: &GroupRule) -> Option<String> {
-    let is_world = |prefix: &&IpNet| match prefix {
+fn finding(group: usize, rule: usize, message: String) -> Finding {
+    Finding {
+        id: "open-to-world",
+        severity: Severity::Warning,
+        about: About::GroupRule(group, Direction::Ingress, rule),
+        message,
+        help: "name the addresses that need it, or a group or prefix list of them",
+    }
+}
+
+fn is_piece(block: &&IpNet) -> bool {
+    block.prefix_len() <= PIECES[usize::from(block.addr().is_ipv6())]
+}
+
+/// The block of some blocks' union that is the world, or nearly.
+fn world(pieces: &Vec<IpNet>) -> Option<IpNet> {
+    let is_world = |block: &IpNet| match block {
         IpNet::V4(block) => block.prefix_len() <= 2,
-        IpNet::V6(block) => block.prefix_len() <= 3,
+        IpNet::V6(block) => block.contains(&GLOBAL_UNICAST),
     };
-    let block = rule.peer.prefixes().iter().find(is_world)?;
+    IpNet::aggregate(pieces).into_iter().find(is_world)
+}
+
+fn in_words(block: IpNet) -> String {
     let family = if block.addr().is_ipv4() { "IPv4" } else { "IPv6" };
-    let world = match block.prefix_len() {
+    match block.prefix_len() {
         0 => format!("the whole {family} internet"),
         _ => format!("{block}, a large part of the {family} internet"),
-    };
-    Some(match &rule.peer {
-        Peer::PrefixList { id, .. } => format!("{world}, an entry of {id}"),
-        _ => world,
-    })
+    }
 }
 
 /// The sensitive ports of a rule in words.

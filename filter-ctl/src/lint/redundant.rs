@@ -77,11 +77,12 @@ fn lint_direction(subject: &Subject, direction: Direction) -> Vec<Finding> {
 
     // Within a group.
     for position in 0..subject.groups.len() {
+        // The same rule twice is a warning of its own: duplicate-rule.
+        let mut once = HashSet::new();
+        let twice = ready[position].iter().enumerate().filter(|(_, one)| !once.insert(one.identity()));
+        told.extend(twice.map(|(number, _)| (position, number)));
         for (key, by) in covered(&ready, &[position]) {
-            told.insert(key);
-            let same = by.is_some_and(|by| ready[by.0][by.1].identity() == ready[key.0][key.1].identity());
-            // The same rule twice is a warning of its own: duplicate-rule.
-            if !same {
+            if told.insert(key) {
                 found.push(covered_rule(subject, direction, key, by, "of the same group"));
             }
         }

@@ -4,8 +4,11 @@
 //! are evaluated "starting with the lowest numbered rule", the first match decides).
 
 use filter_common::Direction;
+use ipnet::IpNet;
 
-use super::{About, Finding, Subject, acl_rule_in_words, cover::Cover, services::Services};
+use super::{
+    About, Finding, Subject, acl_rule_in_words, cover::Cover, own_subnet::own_blocks, services::Services,
+};
 use crate::{
     document::Severity,
     policy::{NetworkAcl, RuleService},
@@ -15,13 +18,19 @@ pub(super) fn lint(subject: &Subject) -> Vec<Finding> {
     let mut found = Vec::new();
     for (position, acl) in subject.acls.iter().enumerate() {
         for direction in Direction::BOTH {
-            lint_direction(position, acl, direction, &mut found);
+            lint_direction(position, acl, direction, own_blocks(subject, position), &mut found);
         }
     }
     found
 }
 
-fn lint_direction(position: usize, acl: &NetworkAcl, direction: Direction, found: &mut Vec<Finding>) {
+fn lint_direction(
+    position: usize,
+    acl: &NetworkAcl,
+    direction: Direction,
+    own: &[IpNet],
+    found: &mut Vec<Finding>,
+) {
     let rules = acl.rules(direction);
     let mut earlier = Cover::new();
     for (number, rule) in rules.iter().enumerate() {
@@ -31,6 +40,10 @@ fn lint_direction(position: usize, acl: &NetworkAcl, direction: Direction, found
         }
         let services = Services::of(rule.service);
         if earlier.covers(rule.prefix, &services) {
+            // It is told of as a rule-for-own-subnet.
+            if own.iter().any(|block| block.contains(&rule.prefix)) {
+                continue;
+            }
             let coverers = earlier.coverers(rule.prefix, &services);
             let opposite = match coverers.first() {
                 Some(first) => rules[*first].allow != rule.allow,

@@ -193,6 +193,18 @@ fn a_finding_names_its_rule_and_its_line() {
 }
 
 #[test]
+fn nothing_is_told_twice() {
+    let ids = |text: &str| findings(text).iter().map(|one| one.id).collect::<Vec<_>>();
+    assert_eq!(
+        ids(&acl(&["100 in allow all 10.0.1.0/24", "110 in deny tcp 22 10.0.1.128/25"])),
+        ["rule-for-own-subnet", "rule-for-own-subnet"]
+    );
+    // The second of the two is a duplicate-rule.
+    let rules = ["tcp 443 from 198.51.100.0/24", "tcp 443 from 198.51.100.0/24", "all from 198.51.0.0/16"];
+    assert_eq!(ids(&document(&[&["sg-1"]], &[group("sg-1", &rules, &[])], &[])), ["covered-rule"]);
+}
+
+#[test]
 fn a_rule_for_the_own_subnet_never_matches() {
     let own = |entries: &[&str]| found("rule-for-own-subnet", &acl(entries));
     assert_eq!(
@@ -309,6 +321,21 @@ fn sensitive_ports_that_are_open_to_the_world_are_told() {
             "warning: ingress rule tcp 3306 2000::/3 of sg-1 opens MySQL (tcp 3306) to 2000::/3, a large part of the IPv6 internet",
         ]
     );
+    // The world in pieces; and what is not the world.
+    let pieces: Vec<String> = (0..8).map(|piece| format!("tcp 22 from {}.0.0.0/3", piece * 32)).collect();
+    let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
+    assert_eq!(
+        open(&pieces),
+        ["warning: ingress rules tcp 22 of sg-1 together open SSH (tcp 22) to the whole IPv4 internet"]
+    );
+    assert_eq!(open(&pieces[..1]), [""; 0]);
+    assert_eq!(
+        open(&["tcp 22 from 2000::/4", "tcp 22 from 3000::/4"]),
+        [
+            "warning: ingress rules tcp 22 of sg-1 together open SSH (tcp 22) to 2000::/3, a large part of the IPv6 internet"
+        ]
+    );
+    assert_eq!(open(&["tcp 22 from 2000::/4", "tcp 23 from 3000::/4", "tcp 22 from e000::/3"]), [""; 0]);
     assert!(open(&["all from 0.0.0.0/0"])[0].contains("every port of every protocol"));
     assert!(
         open(&["tcp 0-65535 from 0.0.0.0/0"])[0]
@@ -382,7 +409,7 @@ fn answers_to_inbound_connections_need_the_clients_ports() {
     assert!(
         only[0].starts_with("note:")
             && only[0].ends_with(
-                "at tcp 49152-65535 (Windows), tcp 1024-65535 (NAT gateways, load balancers and Lambda)"
+                "at some of tcp 49152-65535 (Windows), some of tcp 1024-65535 (NAT gateways, load balancers and Lambda)"
             ),
         "{only:?}"
     );

@@ -70,11 +70,11 @@ fn a_bad_line_is_answered_in_its_place_and_named() {
     {"error":"line 5: protocol: `carrier pigeon` is no protocol: expected tcp, udp, icmp, icmpv6 or a number from 0 to 255 at column 50"}
     {"error":"line 6: invalid type: integer `-1`, expected a protocol: tcp, udp, icmp, icmpv6 or a number from 0 to 255 at column 36"}
     {"error":"line 7: tcp needs a destination port (as in 192.0.2.1:443; `destination_port` in a line of packets)"}
-    {"error":"line 8: destination_port: 65536 is not from 0 to 65535"}
+    {"error":"line 8: destination_port: 65536 is not from 0 to 65535, or -1 for none"}
     {"error":"line 9: source_port: 2, but the address comes with 1"}
     {"error":"line 10: the source 192.0.2.1 and the destination ::1 are of different families: a packet has one"}
     {"error":"line 11: icmp needs a type, and may have a code (8/0 is an ICMP echo request, 128/0 an ICMPv6 one)"}
-    {"error":"line 12: icmp_code: 256 is not from 0 to 255"}
+    {"error":"line 12: icmp_code: 256 is not from 0 to 255, or -1 for none"}
     {"error":"line 13: icmp goes over IPv4: over IPv6 it is icmpv6"}
     {"error":"line 14: unknown field `dport`, expected one of `interface_id`, `direction`, `protocol`, `source`, `destination`, `source_port`, `destination_port`, `icmp_type`, `icmp_code`, `established` at column 68"}
     {"error":"line 15: no eni-1"}
