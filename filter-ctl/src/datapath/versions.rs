@@ -3,7 +3,7 @@
 //! Maps are pinned below a folder of their layout's version (`v2`), and another version cannot read
 //! them. The state folder is shared. So after an update of `filter-ctl` what stands on a device may
 //! be known by its state file only, and its pins lie beside ours. They are left as they are: the
-//! folders of devices (see [`super::pins`]) are alike in all versions, so `status` can name them,
+//! folders of devices (see `pins.rs`) are alike in all versions, so `status` can name them,
 //! and `detach` can take their hooks off. Nothing else is done before they are gone: a second filter
 //! on the same device would judge by rules of its own, and a slot or a generation that is in use
 //! would be given again.
