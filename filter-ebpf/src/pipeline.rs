@@ -245,7 +245,8 @@ fn open(seen: &Seen<'_>, hit: &Hit) -> Reason {
         return go_on(seen, hit);
     }
     if !seen.may_open(forward) {
-        return if packet.protocol == TCP && seen.is_strict() { Reason::StrictTcp } else { Reason::Stray };
+        let segment = packet.protocol == TCP && !track::is_bare_syn(packet.tcp_flags);
+        return if segment && seen.is_strict() { Reason::StrictTcp } else { Reason::Stray };
     }
     let entry = connections::open(seen, cached(seen));
     if entry.is_null() {

@@ -168,7 +168,7 @@ impl Model {
             return Reason::Untracked;
         }
         let Some((key, Role::Own)) = key else { return Reason::Stray };
-        let strict = packet.protocol() == 6 && self.policy.strict_tcp;
+        let strict = packet.protocol() == 6 && !packet.is_syn() && self.policy.strict_tcp;
         if cell.has(Cell::EXEMPT) {
             // Not believed to be so; what answers it is exempt.
             return if strict { Reason::StrictTcp } else { Reason::Stray };

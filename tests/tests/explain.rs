@@ -77,8 +77,8 @@ impl Asking<'_> {
         seen[reason as usize] += 1;
         let accepted = matches!(reason.category(), Category::Accepted);
         let Some((answer, expected)) = explanation.reply().filter(|_| accepted) else { return };
-        // A source that did not earn its exemption may have a connection by the rules, and a client
-        // that asks its neighbour for DHCP, too: its answers then are the connection's.
+        // A client that asks its neighbour for DHCP may have a connection by the rules: its answers
+        // then are the connection's.
         if !expected.judged() {
             return;
         }

@@ -4,8 +4,8 @@
 //! DHCP; source/destination check; the connection, or the rules of both layers. What a question
 //! cannot ask about is left out: fragments, packets that cannot be read, segments in mid-stream
 //! (a TCP packet is the SYN of a new connection, or belongs to a tracked one), a full table. And
-//! what is exempt or DHCP is told to be so although a connection with it exists, as one can that a
-//! forged source began where rules allow that.
+//! what is DHCP is told to be so although a connection with it exists, as one can that a neighbour
+//! began where rules allow that.
 
 use std::net::IpAddr;
 
@@ -142,7 +142,8 @@ pub fn judge(question: &Question, facts: &Facts) -> Reason {
         return Reason::Untracked;
     }
     let asks_nothing = is_error || question.query().is_some_and(|query| query.is_answer);
-    if asks_nothing { Reason::Stray } else { Reason::NewConnection }
+    // What answers an exempt source that is not believed is exempt, and needs no connection.
+    if asks_nothing || forward.has(Cell::EXEMPT) { Reason::Stray } else { Reason::NewConnection }
 }
 
 /// `accept` or `reject`.

@@ -195,6 +195,9 @@ pub(super) fn tracking(question: &Question, facts: &Facts, reason: Reason) -> St
     }
     match (reason, question.message) {
         (Reason::Related, _) => "an ICMP error about a tracked connection".to_owned(),
+        (Reason::Stray, _) if facts.forward.has(Cell::EXEMPT) => {
+            "what comes from an exempt address that is not believed opens no connection".to_owned()
+        }
         (Reason::Stray, _) => "an ICMP message that asks nothing opens no connection".to_owned(),
         _ if question.established => "it belongs to a tracked connection".to_owned(),
         (Reason::Untracked, _) => {
