@@ -390,9 +390,27 @@ mod tests {
     }
 
     #[test]
+    fn half_open_is_what_has_not_been_answered() {
+        for phase in Phase::ALL {
+            let unanswered = matches!(
+                phase,
+                Phase::UdpOneWay
+                    | Phase::TcpSynSent
+                    | Phase::TcpPickedUp
+                    | Phase::IcmpAsked
+                    | Phase::OtherOneWay
+            );
+            assert_eq!(Phase::is_half_open(phase as u8), unanswered, "{phase:?}");
+        }
+        assert!(!Phase::is_half_open(Phase::COUNT as u8));
+    }
+
+    #[test]
     fn phases_are_numbered_in_order() {
         for (number, phase) in Phase::ALL.iter().enumerate() {
             assert_eq!(*phase as usize, number);
+            assert_eq!(Phase::from_number(number as u8), Some(*phase));
         }
+        assert_eq!(Phase::from_number(Phase::COUNT as u8), None);
     }
 }
