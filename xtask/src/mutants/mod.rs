@@ -112,7 +112,9 @@ pub(crate) fn perform(arguments: &Arguments) -> Result<()> {
     let tree = Tree::copy()?;
     progress("building the copy, and running the suites over what is not broken");
     let judge = Judge::new(&tree)?;
-    let explained = fs::read_to_string(workspace::root().join(EXPLAINED)).unwrap_or_default();
+    // In a table's cell, a bar is written with a backslash.
+    let explained =
+        fs::read_to_string(workspace::root().join(EXPLAINED)).unwrap_or_default().replace("\\|", "|");
     let (mut counts, mut unexplained) = (BTreeMap::new(), Vec::new());
     let start = Instant::now();
     for (number, mutant) in mutants.iter().enumerate() {
