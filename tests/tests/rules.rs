@@ -286,6 +286,7 @@ fn counters_are_the_sums_over_records_however_often_a_reader_is_killed() {
             assert!(socket.send_to(b"x", (WORKLOAD.v4, 1000 + port)).is_ok());
         }
         let mut reader = Background::start(lab.filter_ctl_command().args(["flows"]));
+        // No event to await: the reader is to die at another moment of its work in each round.
         thread::sleep(Duration::from_millis(5 * round));
         let _ = signal(reader.id(), libc::SIGKILL);
         let _ = reader.exit_code(PATIENCE);
