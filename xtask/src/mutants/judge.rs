@@ -42,26 +42,34 @@ impl Outcome {
 struct Suite {
     build: &'static [&'static str],
     run: &'static [&'static str],
+    /// Seconds of random cases, where the suite makes any.
+    seconds: u32,
     /// How long it takes with nothing broken.
     time: Duration,
 }
 
-const NOT_YET: Duration = Duration::ZERO;
-/// The cheap ones first.
-const SUITES: [Suite; 3] = [
-    Suite { build: &["--package", "filter-common", "--lib"], run: &[], time: NOT_YET },
-    Suite { build: &["--package", "tests", "--test", "verdicts"], run: &[], time: NOT_YET },
-    Suite {
-        build: &["--package", "tests", "--test", "equivalence"],
-        run: &["the_programs_say"],
-        time: NOT_YET,
-    },
+impl Suite {
+    const fn new(build: &'static [&'static str], run: &'static [&'static str], seconds: u32) -> Self {
+        Self { build, run, seconds, time: Duration::ZERO }
+    }
+
+    const fn equivalence(seconds: u32) -> Self {
+        Self::new(&["--package", "tests", "--test", "equivalence"], &["the_programs_say"], seconds)
+    }
+}
+
+/// The cheap ones first; random cases find at once most of what is broken in a kernel program, where
+/// the verdict tests come to it only after all that stand before.
+const SUITES: [Suite; 4] = [
+    Suite::new(&["--package", "filter-common", "--lib"], &[], 0),
+    Suite::equivalence(3),
+    Suite::new(&["--package", "tests", "--test", "verdicts"], &[], 0),
+    Suite::equivalence(20),
 ];
 /// The first suite that runs the kernel programs.
 const IN_THE_KERNEL: usize = 1;
 
-/// Seconds of random cases, of random inputs to the readers.
-const EQUIVALENCE_SECONDS: &str = "20";
+/// What random inputs to the readers may take.
 const READERS_MILLISECONDS: &str = "200";
 /// How libtest ends the line of a test that failed.
 const FAILED: &str = " ... FAILED";
@@ -78,7 +86,7 @@ enum Ran {
 /// The suites, with the time that each takes.
 pub(super) struct Judge<'a> {
     tree: &'a Tree,
-    suites: [Suite; 3],
+    suites: [Suite; SUITES.len()],
 }
 
 impl<'a> Judge<'a> {
@@ -87,7 +95,7 @@ impl<'a> Judge<'a> {
         let mut judge = Self { tree, suites: SUITES };
         for place in 0..judge.suites.len() {
             let suite = &judge.suites[place];
-            if !matches!(judge.cargo(suite.build, &["--no-run"], BUILDING)?, Ran::Well) {
+            if !matches!(judge.cargo(suite, &["--no-run"], BUILDING)?, Ran::Well) {
                 bail!("`cargo test {} --no-run` fails with nothing broken", suite.build.join(" "));
             }
             let start = Instant::now();
@@ -103,7 +111,7 @@ impl<'a> Judge<'a> {
     pub(super) fn outcome(&self, mutant: &Mutant) -> Result<Outcome> {
         let first = if mutant.file.starts_with("filter-common/") { 0 } else { IN_THE_KERNEL };
         for (place, suite) in self.suites.iter().enumerate().skip(first) {
-            if !matches!(self.cargo(suite.build, &["--no-run"], BUILDING)?, Ran::Well) {
+            if !matches!(self.cargo(suite, &["--no-run"], BUILDING)?, Ran::Well) {
                 return Ok(Outcome::Unviable);
             }
             // A busy machine is not a mutant that hangs.
@@ -121,16 +129,16 @@ impl<'a> Judge<'a> {
     }
 
     fn test(&self, suite: &Suite, limit: Duration) -> Result<Ran> {
-        self.cargo(suite.build, &[&["--"], suite.run].concat(), limit)
+        self.cargo(suite, &[&["--"], suite.run].concat(), limit)
     }
 
     /// Runs `cargo test`, for at most `limit`.
-    fn cargo(&self, build: &[&str], more: &[&str], limit: Duration) -> Result<Ran> {
+    fn cargo(&self, suite: &Suite, more: &[&str], limit: Duration) -> Result<Ran> {
         let path = workspace::scratch().join("mutants.log");
         let log = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
         let mut command = self.tree.cargo();
-        command.args(build).args(more);
-        command.env("FILTER_SECONDS", EQUIVALENCE_SECONDS).env("RUST_BACKTRACE", "0");
+        command.args(suite.build).args(more);
+        command.env("FILTER_SECONDS", suite.seconds.to_string()).env("RUST_BACKTRACE", "0");
         // So that the log says at once why a test failed, and not at the suite's end.
         command.env("RUST_TEST_NOCAPTURE", "1");
         command.env("BOLERO_RANDOM_TEST_TIME_MS", READERS_MILLISECONDS);

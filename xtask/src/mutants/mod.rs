@@ -6,8 +6,8 @@
 //! put into a copy of the tree here, and the suites are asked in the order of their price:
 //!
 //! ```text
-//! filter-common's mutants ─▶ its unit tests (seconds) ──┐ survived
-//! filter-ebpf's mutants ────────────────────────────────┴▶ verdicts in the kernel ─▶ equivalence
+//! filter-common's mutants ─▶ its unit tests ──┐ survived
+//! filter-ebpf's mutants ──────────────────────┴▶ equivalence (3 s) ─▶ verdicts ─▶ equivalence (20 s)
 //! ```
 //!
 //! The first suite with a failing test ends the matter. A mutant that no suite notices has
