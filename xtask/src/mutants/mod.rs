@@ -43,6 +43,7 @@ use tree::Tree;
 ///   cargo xtask mutants --list                    what would be broken
 ///   cargo xtask mutants --file cell.rs            one file
 ///   cargo xtask mutants --file filter-ebpf/ --shard 1/8
+///   cargo xtask mutants --file filter-ebpf/ --skip 19  the rest of a pass that was broken off
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Arguments {
@@ -52,6 +53,9 @@ pub(crate) struct Arguments {
     /// Only every Nth mutant, from the Kth on.
     #[arg(long, value_name = "K/N", value_parser = shard)]
     shard: Option<(usize, usize)>,
+    /// Leave out the first so many, which a pass that was broken off has judged.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    skip: usize,
     /// Only print the mutants.
     #[arg(long)]
     list: bool,
@@ -149,7 +153,7 @@ fn list(arguments: &Arguments) -> Result<Vec<Mutant>> {
     command.args(files.iter().flat_map(|file| ["--file", file]));
     let listed: Vec<Value> = serde_json::from_str(&shell::read(&mut command)?)?;
     let (first, step) = arguments.shard.unwrap_or((1, 1));
-    listed.iter().skip(first - 1).step_by(step).map(mutant).collect()
+    listed.iter().skip(first - 1).step_by(step).skip(arguments.skip).map(mutant).collect()
 }
 
 fn mutant(value: &Value) -> Result<Mutant> {
