@@ -19,7 +19,8 @@ pub(super) fn measure(_: &Bench) -> Result<Report> {
     setup::toolchain()?;
     let object = wrapper()?;
     let mut command = workspace::cargo("bench");
-    command.args(["--quiet", "--package", "tests", "--bench", "datapath"]);
+    // What is measured runs in the kernel: the rest need not be optimised.
+    command.args(["--quiet", "--package", "tests", "--bench", "datapath", "--profile", "dev"]);
     let output = command
         .env("FILTER_BENCH_OBJECT", object)
         .stderr(Stdio::inherit())
