@@ -140,7 +140,8 @@ impl<'a> Judge<'a> {
         command.args(suite.build).args(more);
         command.env("FILTER_SECONDS", suite.seconds.to_string()).env("RUST_BACKTRACE", "0");
         // So that the log says at once why a test failed, and not at the suite's end.
-        command.env("RUST_TEST_NOCAPTURE", "1");
+        // With one thread, that would come between a test's name and its result.
+        command.env("RUST_TEST_NOCAPTURE", "1").env("RUST_TEST_THREADS", "2");
         command.env("BOLERO_RANDOM_TEST_TIME_MS", READERS_MILLISECONDS);
         command.stdout(log.try_clone()?).stderr(log);
         let output = || -> Result<String> { Ok(String::from_utf8_lossy(&fs::read(&path)?).into_owned()) };
