@@ -6,7 +6,10 @@
 //! counters must have counted exactly what was sent, with the expected reason. Rows are told on
 //! standard error as they come, and as JSON on standard output.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    env,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use filter_common::{
     Direction::{Egress, Ingress},
@@ -55,6 +58,9 @@ fn main() {
     let mut rows = Vec::new();
     for wide in [false, true] {
         for (work, aims) in ROWS {
+            if !wanted(work, wide) {
+                continue;
+            }
             let policy = policy(work, wide);
             let mut eni = programs.eni(Setting::WORKLOAD, Receive::Xdp, &policy);
             let row = measure(&mut eni, &mut wrapper, work, wide, aims[usize::from(wide)]);
@@ -64,6 +70,23 @@ fn main() {
         }
     }
     println!("{}", Value::from(rows));
+}
+
+/// Whether a row is asked for: all are, unless arguments name some by parts of their names.
+fn wanted(work: Work, wide: bool) -> bool {
+    let name = work.name(wide);
+    let mut parts = env::args().skip(1).filter(|argument| !argument.starts_with('-')).peekable();
+    parts.peek().is_none() || parts.any(|part| name.contains(&part))
+}
+
+impl Work {
+    fn name(self, wide: bool) -> String {
+        let family = if wide { "IPv6" } else { "IPv4" };
+        match self {
+            Self::Reject { rules } => format!("rejected, {family}, {rules} rules"),
+            Self::Established { connections } => format!("established, {family}, {connections} connections"),
+        }
+    }
 }
 
 /// SSH is open to all and tracked, nothing is exempt; beside it what the work needs.
@@ -96,19 +119,17 @@ fn rule(number: u32, wide: bool) -> GroupRule {
 }
 
 fn measure(eni: &mut Eni<'_>, wrapper: &mut Wrapper, work: Work, wide: bool, aim: Option<i64>) -> Value {
-    let family = if wide { "IPv6" } else { "IPv4" };
-    let (name, frame, remotes, expected) = match work {
+    let name = work.name(wide);
+    let (frame, remotes, expected) = match work {
         Work::Reject { rules } => {
             open(eni, wrapper, BYSTANDERS, wide);
             let [from, to] = ends(wide, 9);
-            let name = format!("rejected, {family}, {rules} rules");
-            (name, frame::udp_with(&from, &to, 18), Remotes::Within(rules), Reason::SecurityGroup)
+            (frame::udp_with(&from, &to, 18), Remotes::Within(rules), Reason::SecurityGroup)
         }
         Work::Established { connections } => {
             open(eni, wrapper, connections, wide);
             let [from, to] = ends(wide, 22);
-            let name = format!("established, {family}, {connections} connections");
-            (name, frame::tcp(&from, &to, flags::ACK), Remotes::Random(connections), Reason::Connection)
+            (frame::tcp(&from, &to, flags::ACK), Remotes::Random(connections), Reason::Connection)
         }
     };
     let mut wrong = String::new();
