@@ -2,7 +2,7 @@
 
 /// Version of every layout in this crate. Maps are pinned below a directory of this number, so
 /// that a program never meets a table of another shape.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Interfaces that can be attached on one host. Also the number of slots of every per-interface map.
 pub const MAX_INTERFACES: u32 = 256;

@@ -14,14 +14,16 @@
 //! generation, so that the rules that decided about them can be named. The first packet names the
 //! counts by its reason and generation, and whoever takes that name off takes the counts.
 //!
+//! Packets and bytes are counted by one atomic operation, in one word. A flow that fills half of it in
+//! one interval (8,388,608 packets, 512 GiB) hands its counts over at once, and has more than one record.
+//!
 //! A count is taken off only when the ring has room for its record. If it has none, the counts of
 //! the ended interval move to the interface's losses: they never join the next interval.
 
 use filter_common::{
     Direction,
     abi::Stamp,
-    address::Address,
-    connection::{Connection, Flow, Key, State, Tally},
+    connection::{Connection, Counts, Flow, Key, REST_OF_KEY, State, Tally},
     policy::{Block, PolicyHeader},
     record::FlowRecord,
     track::logged_flags,
@@ -48,22 +50,42 @@ pub(crate) struct Moment {
 /// The interval where nothing is logged; as a number of intervals it is beyond the year 10,000.
 const NOT_LOGGED: u32 = u32::MAX;
 
+/// An interval, remembered by a CPU from one packet to the next: a division costs as much as
+/// looking a connection up.
+pub(crate) struct Interval {
+    length: u64,
+    phase: u64,
+    begin: u64,
+    number: u32,
+}
+
 impl Moment {
     /// Now, by a policy's intervals.
     #[inline(always)]
-    pub(crate) fn now(policy: &Policy) -> Self {
+    pub(crate) fn now(policy: &Policy, last: &mut Interval) -> Self {
         let ticks = clock::ticks();
-        Self {
-            ticks,
-            stamp: clock::stamp(ticks),
-            interval: interval(policy.header(), ticks).unwrap_or(NOT_LOGGED),
-        }
+        Self { ticks, stamp: clock::stamp(ticks), interval: last.number_at(policy.header(), ticks) }
     }
 
     /// The interval of the flow log, `None` where nothing is logged.
     #[inline(always)]
     pub(crate) fn interval(&self) -> Option<u32> {
         if self.interval == NOT_LOGGED { None } else { Some(self.interval) }
+    }
+}
+
+impl Interval {
+    /// The number of the interval in which a tick lies; it is this one from then on.
+    #[inline(always)]
+    fn number_at(&mut self, header: &PolicyHeader, ticks: u64) -> u32 {
+        let (length, phase) = (u64::from(header.interval_ticks), header.interval_phase);
+        let same = self.length == length && self.phase == phase;
+        if length != 0 && !(same && ticks.wrapping_sub(self.begin) < length) {
+            let number = ticks.wrapping_add(phase) / length;
+            *self =
+                Self { length, phase, begin: (number * length).wrapping_sub(phase), number: number as u32 };
+        }
+        if length == 0 { NOT_LOGGED } else { self.number }
     }
 }
 
@@ -109,7 +131,7 @@ pub(crate) fn count_lost(slot: u32, direction: Direction, packets: u64, bytes: u
     }
 }
 
-/// An entry of a table, which begins with its key and has tallies.
+/// An entry of a table, which has its key where [`REST_OF_KEY`] tells, and tallies.
 pub(crate) trait Entry {
     /// Which generation's groups admitted a connection, and by a packet of which direction.
     ///
@@ -167,15 +189,19 @@ pub(crate) unsafe fn count_flow<E: Entry>(
         if judged_otherwise || ended {
             end_interval(tally, entry, generation, direction, seen);
         }
-        if atomic::fetch_add(&raw mut (*tally).packets, measure.packets) == 0 {
+        let counts = Counts::new(measure.packets, measure.bytes).0;
+        let before = atomic::fetch_add(&raw mut (*tally).counts, counts);
+        if before == 0 {
             (*tally).first = moment.stamp;
             let name = Tally::NAMED | (reason as u32) << 8 | generation << 16;
             atomic::set_bits(&raw mut (*tally).flags_and_reason, name);
         }
-        atomic::fetch_add(&raw mut (*tally).bytes, measure.bytes);
         let flags = u32::from(logged_flags(measure.flags));
         if (&raw const (*tally).flags_and_reason).read_volatile() & flags != flags {
             atomic::set_bits(&raw mut (*tally).flags_and_reason, flags);
+        }
+        if Counts(before).is_half_full() {
+            end_interval(tally, entry, generation, direction, interval);
         }
     }
 }
@@ -198,10 +224,9 @@ pub(crate) unsafe fn end_interval<E: Entry>(
         if hand_over(tally, entry, generation, direction, interval) == Handed::NoRoom
             && atomic::take_u32(&raw mut (*tally).flags_and_reason) & Tally::NAMED != 0
         {
-            let packets = atomic::take(&raw mut (*tally).packets);
-            let bytes = atomic::take(&raw mut (*tally).bytes);
-            let slot = ((*entry.cast::<Key>()).0[4] >> 16) as u16;
-            count_lost(u32::from(slot), direction, packets, bytes);
+            let counts = Counts(atomic::take(&raw mut (*tally).counts));
+            let slot = Key::slot_of(*entry.cast::<u64>());
+            count_lost(u32::from(slot), direction, counts.packets(), counts.bytes());
         }
     }
 }
@@ -243,19 +268,22 @@ pub(crate) unsafe fn hand_over<E: Entry>(
             return Handed::Nothing;
         }
         let record: *mut FlowRecord = place.as_mut_ptr();
-        let [a, b, c, d, e] = (*entry.cast::<Key>()).0;
-        (*record).local = address(a, b);
-        (*record).remote = address(c, d);
-        (*record).local_port = (e >> 48) as u16;
-        (*record).remote_port = (e >> 32) as u16;
-        (*record).protocol = (e >> 8) as u8;
-        (*record).family = (e as u8 & 3) << 1;
+        let words: *const u64 = entry.cast();
+        let rest = words.add(REST_OF_KEY);
+        let key = Key([*words, *words.add(1), *rest, *rest.add(1), *rest.add(2)]);
+        let first = key.0[0];
+        ((*record).local, (*record).remote) = key.addresses();
+        (*record).local_port = (first >> 48) as u16;
+        (*record).remote_port = (first >> 32) as u16;
+        (*record).protocol = (first >> 8) as u8;
+        (*record).family = (first as u8 & 3) << 1;
         (*record).direction = direction as u8;
-        (*record).slot = (e >> 16) as u16;
+        (*record).slot = Key::slot_of(first);
         (*record).interval = interval;
         ((*record).opened, (*record).initiator) = E::admission(entry);
-        (*record).packets = atomic::take(&raw mut (*tally).packets);
-        (*record).bytes = atomic::take(&raw mut (*tally).bytes);
+        let counts = Counts(atomic::take(&raw mut (*tally).counts));
+        (*record).packets = counts.packets();
+        (*record).bytes = counts.bytes();
         (*record).tcp_flags = (name & (Tally::NAMED - 1)) as u8;
         (*record).reason = (name >> 8) as u8;
         (*record).generation = of_lower_half(generation, (name >> 16) as u16);
@@ -272,9 +300,4 @@ pub(crate) unsafe fn hand_over<E: Entry>(
 #[inline(always)]
 pub(crate) const fn of_lower_half(near: u32, lower: u16) -> u32 {
     near.wrapping_add(lower.wrapping_sub(near as u16) as i16 as u32)
-}
-
-#[inline(always)]
-const fn address(high: u64, low: u64) -> Address {
-    Address([(high >> 32) as u32, high as u32, (low >> 32) as u32, low as u32])
 }

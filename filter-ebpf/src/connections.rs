@@ -5,7 +5,7 @@ use core::ptr;
 use filter_common::{
     Direction,
     abi::{self, FRAGMENT_SECONDS, Stamp, Usage},
-    connection::{Cached, Connection, Key, State, idle},
+    connection::{Cached, Connection, Key, State, Tally, age, idle},
     policy::{Block, PolicyHeader},
     table::{self, LANES, Place, RESERVED, WORDS},
     track::{self, IdleTimeouts, Phase},
@@ -18,8 +18,6 @@ use crate::{
     seen::{Seen, fact},
     settings, sweep,
 };
-
-const SLOT_MASK: u32 = abi::CONNECTIONS as u32 - 1;
 
 /// Slots looked through, per stamp, for room when the interface's allowance is used up.
 const SEARCH: u32 = 16 << 10;
@@ -53,9 +51,9 @@ fn state_and_idle(entry: *mut Connection, now: Stamp) -> (State, u32) {
     // SAFETY: the entry is in the table; other CPUs may change it, hence volatile.
     unsafe {
         let state = State((&raw const (*entry).state).read_volatile());
-        let first = (&raw const (*entry).tallies[0].last).read_volatile();
-        let second = (&raw const (*entry).tallies[1].last).read_volatile();
-        (state, idle(first, second, now))
+        let ingress = (&raw const (*entry).ingress.last).read_volatile();
+        let egress = (&raw const (*entry).egress.last).read_volatile();
+        (state, idle(ingress, egress, now))
     }
 }
 
@@ -85,7 +83,7 @@ impl Hit {
     #[inline(always)]
     pub(crate) fn touch(&self, direction: Direction, now: Stamp) {
         // SAFETY: the entry is in the table.
-        unsafe { (&raw mut (*self.entry).tallies[direction.index()].last).write_volatile(now) };
+        unsafe { (&raw mut (*tally(self.entry, direction)).last).write_volatile(now) };
     }
 
     /// Lets the connection remember them.
@@ -104,10 +102,30 @@ pub(crate) fn hit(table: &Table, slot: u32) -> Hit {
     Hit { entry, state: State(unsafe { (&raw const (*entry).state).read_volatile() }) }
 }
 
-/// Whether a connection has not outlived its timeout.
+/// Whether a connection has not outlived its timeout. The packet's own direction is asked first: the
+/// other one may stand in another cache line.
 #[inline(always)]
-pub(crate) fn is_live(hit: &Hit, header: &PolicyHeader, now: Stamp) -> bool {
-    !has_expired(hit.entry, header, now)
+pub(crate) fn is_live(hit: &Hit, direction: Direction, header: &PolicyHeader, now: Stamp) -> bool {
+    let timeout = timeout(header, hit.state.phase_number());
+    // SAFETY: the entry is in the table; other CPUs may change it, hence volatile.
+    let last = |direction| unsafe { (&raw const (*tally(hit.entry, direction)).last).read_volatile() };
+    age(last(direction), now) <= timeout || age(last(direction.reverse()), now) <= timeout
+}
+
+/// Counts of one direction.
+///
+/// # Safety
+///
+/// The entry is in the table.
+#[inline(always)]
+pub(crate) unsafe fn tally(entry: *mut Connection, direction: Direction) -> *mut Tally {
+    // SAFETY: by the caller.
+    unsafe {
+        match direction {
+            Direction::Ingress => &raw mut (*entry).ingress,
+            Direction::Egress => &raw mut (*entry).egress,
+        }
+    }
 }
 
 /// Changes a connection's state, unless it has changed meanwhile or its slot has gone to another.
@@ -136,7 +154,10 @@ pub(crate) fn open(seen: &Seen<'_>, cached: Cached) -> *mut Connection {
             // SAFETY: the slot is reserved, so the entry is ours but for packets that found its
             // former connection just before: those only add to counts and compare-and-swap the
             // state, which the incarnation makes fail.
-            unsafe { fill(entry, seen, key, cached) };
+            unsafe {
+                table.write_key(slot, key);
+                fill(entry, seen, cached);
+            }
             table::publish(&table, slot, place.tag);
             entry
         }
@@ -278,7 +299,7 @@ pub(crate) unsafe fn close(entry: *mut Connection) {
     unsafe {
         let generation = Cached((*entry).cached).generation();
         for direction in [Direction::Ingress, Direction::Egress] {
-            let tally = &raw mut (*entry).tallies[direction.index()];
+            let tally = tally(entry, direction);
             account::end_interval(tally, entry, generation, direction, (*tally).interval);
         }
     }
@@ -291,23 +312,22 @@ pub(crate) fn free(table: &Table, slot: u32) {
     table::release(table, slot);
 }
 
-/// Fills a reserved entry. Counts are left as they are: they were taken off, and what a late
+/// Fills a reserved entry, but for its key. Counts are left as they are: they were taken off, and what a late
 /// packet of the former connection has added since must not vanish.
 ///
 /// # Safety
 ///
 /// The entry is reserved by the caller.
 #[inline(always)]
-unsafe fn fill(entry: *mut Connection, seen: &Seen<'_>, key: &Key, cached: Cached) {
+unsafe fn fill(entry: *mut Connection, seen: &Seen<'_>, cached: Cached) {
     let (packet, moment) = (&seen.context.packet, &seen.context.moment);
     let phase = track::opening(packet.protocol, packet.is_icmp(), packet.tcp_flags);
     // SAFETY: by the caller.
     unsafe {
         let incarnation = State((*entry).state).incarnation().wrapping_add(1);
-        (*entry).key = *key;
         (*entry).opened = moment.stamp;
         (*entry).generation = cached.generation();
-        for tally in [&raw mut (*entry).tallies[0], &raw mut (*entry).tallies[1]] {
+        for tally in [&raw mut (*entry).ingress, &raw mut (*entry).egress] {
             (*tally).last = moment.stamp;
             (*tally).interval = moment.interval().unwrap_or(0);
         }
@@ -331,6 +351,6 @@ pub(crate) fn make_room(now: Stamp) {
             return;
         }
         let hand = atomic::fetch_add(&raw mut (*usage).hand, u64::from(SEARCH));
-        sweep::reclaim(hand as u32 & SLOT_MASK, SEARCH, settings::slot());
+        sweep::reclaim(hand as u32 & (abi::CONNECTIONS as u32 - 1), SEARCH, settings::slot());
     }
 }

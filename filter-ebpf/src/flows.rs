@@ -83,7 +83,7 @@ fn insert(table: &Table, place: &Place, key: &Key, seen: &Seen<'_>, interval: u3
     let entry = table.entry(slot);
     // SAFETY: the slot is reserved by us. Counts are left as they are, as in `connections::fill`.
     unsafe {
-        (*entry).key = *key;
+        table.write_key(slot, key);
         (*entry).generation = seen.policy.header().generation;
         (*entry).tally.last = seen.context.moment.stamp;
         (*entry).tally.interval = interval;
@@ -105,7 +105,7 @@ fn evict(table: &Table, place: &Place, interval: u32, seen: &Seen<'_>) -> Option
         // SAFETY: the entry is in the table.
         let (free_to_go, idle) = unsafe {
             let ended = (&raw const (*entry).tally.interval).read_volatile() != interval;
-            let handed_over = (&raw const (*entry).tally.packets).read_volatile() == 0;
+            let handed_over = (&raw const (*entry).tally.counts).read_volatile() == 0;
             (
                 ended || handed_over,
                 moment.stamp.wrapping_sub((&raw const (*entry).tally.last).read_volatile()),
@@ -135,19 +135,14 @@ fn evict(table: &Table, place: &Place, interval: u32, seen: &Seen<'_>) -> Option
 pub(crate) unsafe fn end(entry: *mut Flow) {
     // SAFETY: by the caller.
     unsafe {
-        let direction = direction_of(&raw const (*entry).key);
+        let direction = direction_of((*entry).key[0]);
         let (generation, interval) = ((*entry).generation, (*entry).tally.interval);
         account::end_interval(&raw mut (*entry).tally, entry, generation, direction, interval);
     }
 }
 
-/// The direction that a flow's key holds.
-///
-/// # Safety
-///
-/// The key is in a map value.
+/// The direction that a flow's key holds in its first word. See `filter_common::connection::flow_kind`.
 #[inline(always)]
-pub(crate) unsafe fn direction_of(key: *const Key) -> Direction {
-    // SAFETY: by the caller. See `filter_common::connection::flow_kind`.
-    if unsafe { (*key).0[4] } >> 2 & 1 == 0 { Direction::Ingress } else { Direction::Egress }
+pub(crate) const fn direction_of(first: u64) -> Direction {
+    if first >> 2 & 1 == 0 { Direction::Ingress } else { Direction::Egress }
 }

@@ -3,16 +3,13 @@
 use core::marker::PhantomData;
 
 use filter_common::{
-    connection::{Connection, Flow, Key},
+    connection::{Key, REST_OF_KEY, SHORT_KEY},
     table::{BUCKET, LANES, Place, Slots},
 };
 
 use crate::{atomic, maps::CONFIG};
 
-// An entry begins with its key.
-const _: () = assert!(core::mem::offset_of!(Connection, key) == 0 && core::mem::offset_of!(Flow, key) == 0);
-
-/// A directory and an array of `SLOTS` entries, which begin with their keys.
+/// A directory and an array of `SLOTS` entries, with their keys in the places that [`REST_OF_KEY`] tells.
 #[derive(Clone, Copy)]
 pub(crate) struct Table<E, const SLOTS: usize> {
     tags: *mut u64,
@@ -21,9 +18,6 @@ pub(crate) struct Table<E, const SLOTS: usize> {
 }
 
 impl<E, const SLOTS: usize> Table<E, SLOTS> {
-    const SLOT_MASK: u32 = SLOTS as u32 - 1;
-    const WORD_MASK: u32 = SLOTS as u32 / LANES - 1;
-
     #[inline(always)]
     pub(crate) const fn new(tags: *mut u64, entries: *mut E) -> Self {
         Self { tags, entries, _entry: PhantomData }
@@ -39,27 +33,45 @@ impl<E, const SLOTS: usize> Table<E, SLOTS> {
     #[inline(always)]
     pub(crate) fn entry(&self, slot: u32) -> *mut E {
         // SAFETY: the mask keeps it within the table.
-        unsafe { self.entries.add((slot & Self::SLOT_MASK) as usize) }
+        unsafe { self.entries.add(slot as usize & (SLOTS - 1)) }
     }
 
-    /// The key of an entry.
+    /// A word of an entry's key.
     #[inline(always)]
-    pub(crate) fn key(&self, slot: u32) -> *const Key {
-        self.entry(slot).cast_const().cast()
+    fn key_word(&self, slot: u32, n: usize) -> u64 {
+        let n = if n < SHORT_KEY { n } else { REST_OF_KEY + n - SHORT_KEY };
+        // SAFETY: it is within the entry; other CPUs may change it, hence volatile.
+        unsafe { self.entry(slot).cast::<u64>().add(n).read_volatile() }
+    }
+
+    /// Writes the key of an entry.
+    ///
+    /// # Safety
+    ///
+    /// The entry is reserved by the caller.
+    #[inline(always)]
+    pub(crate) unsafe fn write_key(&self, slot: u32, key: &Key) {
+        let words: *mut u64 = self.entry(slot).cast();
+        // SAFETY: within the entry, which is the caller's.
+        unsafe {
+            *words = key.0[0];
+            *words.add(1) = key.0[1];
+            *words.add(REST_OF_KEY) = key.0[2];
+            *words.add(REST_OF_KEY + 1) = key.0[3];
+            *words.add(REST_OF_KEY + 2) = key.0[4];
+        }
     }
 
     /// The interface slot of an entry's key.
     #[inline(always)]
     pub(crate) fn owner(&self, slot: u32) -> u32 {
-        // SAFETY: it is within the table; other CPUs may change it, hence volatile.
-        let word = unsafe { (&raw const (*self.key(slot)).0[4]).read_volatile() };
-        u32::from((word >> 16) as u16)
+        Key::slot_of(self.key_word(slot, 0)).into()
     }
 
     #[inline(always)]
     fn tag_word(&self, word: u32) -> *mut u64 {
         // SAFETY: the mask keeps it within the directory.
-        unsafe { self.tags.add((word & Self::WORD_MASK) as usize) }
+        unsafe { self.tags.add(word as usize & (SLOTS / LANES as usize - 1)) }
     }
 }
 
@@ -84,12 +96,8 @@ impl<E, const SLOTS: usize> Slots for Table<E, SLOTS> {
 
     #[inline(always)]
     fn has_key(&self, slot: u32, key: &Key) -> bool {
-        // SAFETY: it is within the table. The words are compared one by one, without a helper.
-        let other = unsafe { &(*self.key(slot)).0 };
-        other[4] == key.0[4]
-            && other[2] == key.0[2]
-            && other[3] == key.0[3]
-            && other[0] == key.0[0]
-            && other[1] == key.0[1]
+        // One by one, without a helper; the short part tells an IPv4 key.
+        let same = |n: usize| self.key_word(slot, n) == key.0[n];
+        same(0) && same(1) && (Key::is_short(key.0[0]) || same(2) && same(3) && same(4))
     }
 }

@@ -91,7 +91,7 @@ fn judge_read<S: Source>(source: &S, seen: &Seen<'_>, context: *mut Context) -> 
         Candidate::No => {}
     }
     // SAFETY: as in `judge`.
-    unsafe { (*context).moment = Moment::now(&seen.policy) };
+    unsafe { (*context).moment = Moment::now(&seen.policy, &mut (*context).interval) };
     let reason = decide(source, seen, context);
     let reason = Reason::from_number(seen.forget(reason as u32) as u8).unwrap_or(Reason::NoPolicy);
     verifier::forget_memory();
@@ -133,11 +133,15 @@ fn decide<S: Source>(source: &S, seen: &Seen<'_>, context: *mut Context) -> Reas
         if let Some(reason) = classify(source, seen) {
             return reason;
         }
-        if seen.knows(fact::FOUND) {
-            recall_acl(seen, &hit);
-        } else {
+        let found = seen.knows(fact::FOUND);
+        if !found && let Some(reason) = denied(seen.direction, seen.forward()) {
+            return reason;
+        }
+        classify_mirror(seen);
+        if !found {
             return open(seen, &hit);
         }
+        recall_acl(seen, &hit);
     }
     go_on(seen, &hit)
 }
@@ -164,7 +168,7 @@ unsafe fn find(seen: &Seen<'_>, table: &connections::Table, place: *mut table::P
 fn recall(seen: &Seen<'_>, hit: &Hit) {
     let packet = &seen.context.packet;
     let header = seen.policy.header();
-    if !connections::is_live(hit, header, seen.context.moment.stamp) {
+    if !connections::is_live(hit, seen.direction, header, seen.context.moment.stamp) {
         return;
     }
     // A SYN that is sent again is the connection's own, unless the rules have changed meanwhile: then
@@ -190,11 +194,10 @@ fn recall(seen: &Seen<'_>, hit: &Hit) {
 #[inline(always)]
 fn classify<S: Source>(source: &S, seen: &Seen<'_>) -> Option<Reason> {
     let packet = &seen.context.packet;
-    let row = seen.forget(address_class(&seen.policy, seen.remote(), packet.family));
+    seen.remember_row(address_class(&seen.policy, seen.remote(), packet.family));
     verifier::forget_memory();
-    let forward = cells(&seen.policy, row, service_class(&seen.policy, packet.service()));
-    let mirror = cells(&seen.policy, row, service_class(&seen.policy, packet.mirror_service()));
-    seen.remember_cells(forward.of(seen.direction), mirror.of(seen.direction.reverse()));
+    let forward = cells(&seen.policy, seen.row(), service_class(&seen.policy, packet.service()));
+    seen.remember_forward(forward.of(seen.direction));
     verifier::forget_memory();
 
     if seen.must_know_own() && seen.local_is_own() {
@@ -217,6 +220,17 @@ fn classify<S: Source>(source: &S, seen: &Seen<'_>) -> Option<Reason> {
     None
 }
 
+/// Asks the policy's tables about the packet's mirror image: of accepted packets only, as nothing else
+/// needs it.
+#[inline(always)]
+fn classify_mirror(seen: &Seen<'_>) {
+    verifier::forget_memory();
+    let service = service_class(&seen.policy, seen.context.packet.mirror_service());
+    let mirror = cells(&seen.policy, seen.row(), service);
+    seen.remember_mirror(mirror.of(seen.direction.reverse()));
+    verifier::forget_memory();
+}
+
 /// The network ACL's verdict on a packet of a known connection, by the current policy.
 #[inline(always)]
 fn recall_acl(seen: &Seen<'_>, hit: &Hit) {
@@ -229,14 +243,11 @@ fn recall_acl(seen: &Seen<'_>, hit: &Hit) {
     }
 }
 
-/// The rules' verdict on a packet of no known connection; an accepted one that can opens one.
+/// What becomes of a packet of no known connection that the rules accept: if it can, it opens one.
 #[inline(always)]
 fn open(seen: &Seen<'_>, hit: &Hit) -> Reason {
     let packet = &seen.context.packet;
     let forward = seen.forward();
-    if let Some(reason) = denied(seen.direction, forward) {
-        return reason;
-    }
     if (packet.protocol == TCP || packet.protocol == UDP) && untracked(forward, seen.mirror()) {
         return Reason::Untracked;
     }

@@ -16,7 +16,8 @@ use filter_common::{
 };
 
 use crate::{
-    account::{self, Measure, Moment},
+    account::{self, Interval, Measure, Moment},
+    connections,
     policy::Policy,
     settings,
     source::Source,
@@ -33,11 +34,15 @@ pub(crate) struct Context {
     pub(crate) place: Place,
     pub(crate) moment: Moment,
     pub(crate) measure: Measure,
+    /// The interval that the last packet was in.
+    pub(crate) interval: Interval,
     /// What was found out so far, bits of [`fact`].
     pub(crate) facts: UnsafeCell<u32>,
     role: UnsafeCell<u32>,
-    /// The policy's cells for the packet and its mirror image, in the low bytes.
-    cells: UnsafeCell<u32>,
+    /// The policy's row for its remote address, its cells for the packet and its mirror image.
+    row: UnsafeCell<u32>,
+    forward: UnsafeCell<u32>,
+    mirror: UnsafeCell<u32>,
     /// See [`verifier::forget`].
     pub(crate) forgotten: UnsafeCell<u32>,
     /// The best candidate so far, of [`Seen::prefer`].
@@ -198,25 +203,43 @@ impl Seen<'_> {
         unsafe { self.context.role.get().write_volatile(role as u32) };
     }
 
+    /// The policy's row for the packet's remote address.
+    #[inline(always)]
+    pub(crate) fn row(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { self.context.row.get().read_volatile() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn remember_row(&self, row: u32) {
+        // SAFETY: as above.
+        unsafe { self.context.row.get().write_volatile(row) };
+    }
+
     /// What the policy says of the packet.
     #[inline(always)]
     pub(crate) fn forward(&self) -> Cell {
         // SAFETY: as above.
-        Cell(unsafe { self.context.cells.get().read_volatile() } as u8)
+        Cell(unsafe { self.context.forward.get().read_volatile() } as u8)
+    }
+
+    #[inline(always)]
+    pub(crate) fn remember_forward(&self, cell: Cell) {
+        // SAFETY: as above.
+        unsafe { self.context.forward.get().write_volatile(cell.0.into()) };
     }
 
     /// What the policy says of the packet's mirror image.
     #[inline(always)]
     pub(crate) fn mirror(&self) -> Cell {
         // SAFETY: as above.
-        Cell((unsafe { self.context.cells.get().read_volatile() } >> 8) as u8)
+        Cell(unsafe { self.context.mirror.get().read_volatile() } as u8)
     }
 
     #[inline(always)]
-    pub(crate) fn remember_cells(&self, forward: Cell, mirror: Cell) {
-        let pair = u32::from(forward.0) | u32::from(mirror.0) << 8;
+    pub(crate) fn remember_mirror(&self, cell: Cell) {
         // SAFETY: as above.
-        unsafe { self.context.cells.get().write_volatile(pair) };
+        unsafe { self.context.mirror.get().write_volatile(cell.0.into()) };
     }
 
     /// A number of which the verifier knows nothing any more.
@@ -354,7 +377,7 @@ impl Seen<'_> {
         // SAFETY: by the caller.
         unsafe {
             account::count_flow(
-                &raw mut (*entry).tallies[self.direction.index()],
+                connections::tally(entry, self.direction),
                 entry,
                 self.policy.header().generation,
                 self.direction,

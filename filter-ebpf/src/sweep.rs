@@ -131,7 +131,7 @@ fn visit_connection(walk: &mut Walk, slot: u32) {
         unsafe {
             let generation = Cached((*entry).cached).generation();
             for direction in [Direction::Ingress, Direction::Egress] {
-                let tally = &raw mut (*entry).tallies[direction.index()];
+                let tally = connections::tally(entry, direction);
                 kept |= !hand_over(walk, header, tally, entry, generation, direction);
             }
         }
@@ -161,7 +161,7 @@ fn visit_flow(walk: &mut Walk, slot: u32) {
         let header = policy.header();
         // SAFETY: the entry is in the table.
         let (kept, idle) = unsafe {
-            let direction = flows::direction_of(table.key(slot));
+            let direction = flows::direction_of((*entry).key[0]);
             let tally = &raw mut (*entry).tally;
             let kept = !hand_over(walk, header, tally, entry, (*entry).generation, direction);
             if kept {
@@ -202,7 +202,7 @@ unsafe fn hand_over<E: Entry>(
         let open = account::interval(header, walk.ticks) == Some(interval);
         if open && !walk.asks(sweep_flags::OPEN_INTERVAL) {
             // Counts are left, and the entry with them.
-            return (&raw const (*tally).packets).read_volatile() == 0;
+            return (&raw const (*tally).counts).read_volatile() == 0;
         }
         match account::hand_over(tally, entry, generation, direction, interval) {
             Handed::Nothing => true,

@@ -20,7 +20,9 @@ prop_compose! {
         ports: (u16, u16),
         kind in 0u8..64,
     ) -> KeyParts {
-        let (local, remote) = (Address(local), Address(remote));
+        let used = if matches!(family, Family::V4) { 1 } else { 4 };
+        let address = |words: [u32; 4]| Address(core::array::from_fn(|n| if n < used { words[n] } else { 0 }));
+        let (local, remote) = (address(local), address(remote));
         KeyParts { slot, family, protocol, local, remote, local_port: ports.0, remote_port: ports.1, kind }
     }
 }
@@ -45,12 +47,36 @@ proptest! {
             KeyParts { local_port: parts.local_port ^ 1 << bit, ..parts },
             KeyParts { remote_port: parts.remote_port ^ 1 << bit, ..parts },
             KeyParts { kind: parts.kind ^ 1 << (bit % 6), ..parts },
-            KeyParts { local: Address(parts.local.0.map(|word| word ^ 1 << bit)), ..parts },
-            KeyParts { remote: Address(parts.remote.0.map(|word| word ^ 1 << bit)), ..parts },
         ];
         for other in flipped {
             prop_assert_ne!(Key::new(&other), key);
         }
+        for word in 0..if matches!(parts.family, Family::V4) { 1 } else { 4 } {
+            let (mut local, mut remote) = (parts.local, parts.remote);
+            local.0[word] ^= 1 << bit;
+            remote.0[word] ^= 1 << bit;
+            prop_assert_ne!(Key::new(&KeyParts { local, ..parts }), key);
+            prop_assert_ne!(Key::new(&KeyParts { remote, ..parts }), key);
+        }
+    }
+
+    #[test]
+    fn a_key_of_ipv4_is_short(parts in parts()) {
+        let key = Key::new(&parts);
+        prop_assert_eq!(Key::is_short(key.0[0]), matches!(parts.family, Family::V4));
+        prop_assert!(!Key::is_short(key.0[0]) || key.0[SHORT_KEY..] == [0; 3]);
+        prop_assert_eq!(Key::slot_of(key.0[0]), parts.slot);
+    }
+
+    #[test]
+    fn packets_and_bytes_are_counted_apart(
+        one in (0u64..1 << 23, 0u64..1 << 39),
+        other in (0u64..1 << 23, 0u64..1 << 39),
+    ) {
+        let sum = Counts(Counts::new(one.0, one.1).0.wrapping_add(Counts::new(other.0, other.1).0));
+        let (packets, bytes) = (one.0 + other.0, one.1 + other.1);
+        prop_assert_eq!((sum.packets(), sum.bytes()), (packets, bytes));
+        prop_assert_eq!(sum.is_half_full(), packets >= 1 << 23 || bytes >= 1 << 39);
     }
 
     #[test]
@@ -121,14 +147,17 @@ fn every_direction_and_reason_is_a_kind_of_flow() {
 fn a_connection_is_idle_since_its_last_packet_of_either_direction() {
     let tally = |last| Tally { last, ..Tally::default() };
     let mut connection = Connection {
-        key: Key([0; 5]),
+        key: [0; 2],
         state: 0,
         cached: 0,
         opened: 0,
         generation: 1,
-        tallies: [tally(100), tally(90)],
+        ingress: tally(100),
+        rest_of_key: [0; 3],
+        egress: tally(90),
+        reserved: [0; 2],
     };
     assert_eq!(connection.idle(130), 30);
-    connection.tallies[1].last = 125;
+    connection.egress.last = 125;
     assert_eq!(connection.idle(130), 5);
 }

@@ -57,7 +57,21 @@ impl Slots for Memory {
     }
 }
 
-const SECRET: [u32; 12] = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8];
+/// Digits of pi: small numbers would not mix a short key.
+const SECRET: [u32; 12] = [
+    0x243f_6a88,
+    0x85a3_08d3,
+    0x1319_8a2e,
+    0x0370_7344,
+    0xa409_3822,
+    0x299f_31d0,
+    0x082e_fa98,
+    0xec4e_6c89,
+    0x4528_21e6,
+    0x38d0_1377,
+    0xbe54_66cf,
+    0x34e9_0c6c,
+];
 
 fn key(number: u64) -> Key {
     Key([number, !number, number << 7, 1, number.wrapping_mul(0x9e37_79b9_7f4a_7c15)])

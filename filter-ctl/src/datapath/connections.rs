@@ -74,7 +74,7 @@ pub fn read(host: &Host, wanted: impl Fn(u32) -> bool) -> Result<Vec<Tracked>, E
             if tags.read::<u64>(index * 8).map(|word| lane(word, number)) != Some(tag) {
                 continue;
             }
-            let Some(key) = entry.key.parts() else { continue };
+            let Some(key) = entry.key().parts() else { continue };
             let slot = u32::from(key.slot);
             if !wanted(slot) {
                 continue;
