@@ -206,9 +206,9 @@ fn groups(policy: &EffectivePolicy, direction: Direction) -> Named<String> {
             serde_json::json!({ "group_id": group.id, "rule_id": group.rule_id(direction, rule) }).to_string()
         })
         .collect();
-    // A rule for `icmp` and IPv6, which matches nothing, needs no care: there is no such question.
     let prefixes = (0..).zip(rules()).flat_map(|(number, (_, rule))| {
-        rule.peer.prefixes().iter().map(move |prefix| (number, rule.service, prefix))
+        let prefixes = rule.peer.prefixes().iter().filter(|prefix| rule.service.fits(prefix));
+        prefixes.map(move |prefix| (number, rule.service, prefix))
     });
     Named { index: Index::new(prefixes), names }
 }

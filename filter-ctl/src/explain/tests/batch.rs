@@ -75,7 +75,7 @@ fn a_bad_line_is_answered_in_its_place_and_named() {
     {"error":"line 10: the source 192.0.2.1 and the destination ::1 are of different families: a packet has one"}
     {"error":"line 11: icmp needs a type, and may have a code (8/0 is an ICMP echo request, 128/0 an ICMPv6 one)"}
     {"error":"line 12: icmp_code: 256 is not from 0 to 255, or -1 for none"}
-    {"error":"line 13: icmp goes over IPv4: over IPv6 it is icmpv6"}
+    {"error":"line 13: icmp goes over IPv4: over IPv6 it is icmpv6 (icmp over IPv6 has no types: leave them out)"}
     {"error":"line 14: unknown field `dport`, expected one of `interface_id`, `direction`, `protocol`, `source`, `destination`, `source_port`, `destination_port`, `icmp_type`, `icmp_code`, `established` at column 68"}
     {"error":"line 15: no eni-1"}
     {"error":"line 16: EOF while parsing a value at column 46"}

@@ -72,6 +72,49 @@ fn other_verdicts_have_their_own_headlines() {
 }
 
 #[test]
+fn of_icmp_only_queries_answers_and_errors_belong_to_a_connection() {
+    let policy = web_policy();
+    for (words, verdict, reason) in [
+        ("ingress icmp 203.0.113.9 - 8/0 established", "accept", "connection"),
+        ("ingress icmp 203.0.113.9 - 0/0 established", "accept", "connection"),
+        ("ingress icmp 203.0.113.9 - 11/0 established", "accept", "related"),
+        ("ingress icmp 203.0.113.9 - 5/1 established", "reject", "security-group"),
+        ("ingress icmp 203.0.113.9 - 30/0 established", "reject", "security-group"),
+        ("ingress icmpv6 2001:db8:9::1 - 4/0 established", "accept", "related"),
+        ("ingress icmpv6 2001:db8:9::1 - 137/1 established", "reject", "security-group"),
+    ] {
+        let json = explained(&policy, words).to_json();
+        assert_eq!((&json["verdict"], &json["reason"]), (&verdict.into(), &reason.into()), "{words}");
+        assert_eq!(json["established"], verdict == "accept", "{words}");
+    }
+}
+
+#[test]
+fn an_error_and_an_answer_are_the_first_of_nothing() {
+    let policy = web_policy();
+    let lines = |words: &str| {
+        let report = explained(&policy, words).report();
+        let told =
+            |line: &&str| ["packet", "connection", "note"].iter().any(|name| line[2..].starts_with(name));
+        report.lines().filter(|line| line.len() > 2).filter(told).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let all =
+        ["ingress icmp 203.0.113.9 - 3/4", "egress icmp - 203.0.113.9 0/0", "ingress icmpv6 203.0.113.9 -"]
+            .map(lines)
+            .concat();
+    insta::assert_snapshot!(all.join("\n"), @r#"
+    packet            ingress of eni-0123456789abcdef0: icmp type 3 code 4 203.0.113.9 → 10.0.1.20, of no connection
+    connection        no: an ICMP error belongs to one only if it quotes a packet of it
+    note              were it about a packet of a tracked connection, the security groups would not be asked
+    packet            egress of eni-0123456789abcdef0: icmp type 0 code 0 10.0.1.20 → 203.0.113.9, of no connection
+    connection        no: it answers nothing that is tracked, and opens none
+    packet            ingress of eni-0123456789abcdef0: icmpv6 203.0.113.9 → 10.0.1.20, the first of a connection
+    connection        no: it is the first packet of a new one
+    note              icmpv6 over IPv4 is a protocol like any other: its type is not looked at
+    "#);
+}
+
+#[test]
 fn an_untracked_flow_has_no_connection_to_belong_to() {
     let policy = web_policy();
     for (words, established, tracked) in [
