@@ -30,7 +30,7 @@
 //! covered": a finding may be missing, but none is wrong. Rejected: binary decision diagrams, as
 //! nested prefixes make the plain recursion exact.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
 use ipnet::IpNet;
 
@@ -107,13 +107,26 @@ impl Cover {
         })
     }
 
-    /// Whether any prefix lies within this one.
+    /// What is there for the prefixes that lie within this one.
+    fn within(&self, prefix: IpNet) -> impl Iterator<Item = &Node> {
+        let last = IpNet::new(prefix.broadcast(), prefix.max_prefix_len()).unwrap_or(prefix);
+        let after = (Bound::Excluded(prefix), Bound::Included(last));
+        // A range from a host's prefix to itself would be none.
+        let range = (prefix < last).then(|| self.prefixes.range(after));
+        range.into_iter().flatten().map(|(_, node)| node)
+    }
+
     fn has_within(&self, prefix: IpNet) -> bool {
-        let last = IpNet::new(prefix.broadcast(), prefix.max_prefix_len());
-        last.is_ok_and(|last| {
-            let after = (std::ops::Bound::Excluded(prefix), std::ops::Bound::Included(last));
-            self.prefixes.range(after).next().is_some()
-        })
+        self.within(prefix).next().is_some()
+    }
+
+    /// Whether any rule before number `end` has some pair of this prefix and these services; the rules
+    /// were added by number. Of very many only the first are looked at.
+    pub(super) fn meets(&self, prefix: IpNet, services: &Services, end: usize) -> bool {
+        let nodes = self.around(prefix).chain(self.within(prefix)).take(STEPS);
+        let meeting = nodes.filter(|node| !node.services.and(services).is_empty());
+        let before = meeting.flat_map(|node| node.rules.iter().take_while(|(rule, _)| *rule < end));
+        before.take(STEPS).any(|(_, of)| !of.and(services).is_empty())
     }
 
     /// The rules that by themselves have all of it, in the order in which they were added.
