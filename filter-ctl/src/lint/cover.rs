@@ -27,7 +27,8 @@
 //! For each question as many lookups as there are different lengths of prefixes, then one step for
 //! each half that is looked at: that ends at the first half without a prefix, so it is short unless the
 //! answer is near to yes. [`STEPS`] bounds it; a question that is not answered by then counts as "not
-//! covered": a finding may be missing, but none is wrong. Rejected: binary decision diagrams, as
+//! covered": a finding may be missing, but none is wrong. It bounds the search for names, too: of
+//! thousands of rules a finding may say "together" where one would do. Rejected: binary decision diagrams, as
 //! nested prefixes make the plain recursion exact.
 
 use std::{collections::BTreeMap, ops::Bound};
@@ -129,9 +130,10 @@ impl Cover {
         before.take(STEPS).any(|(_, of)| !of.and(services).is_empty())
     }
 
-    /// The rules that by themselves have all of it, in the order in which they were added.
+    /// The rules that by themselves have all of it, in the order in which they were added. Of very many
+    /// only the first of the widest prefixes are looked at.
     pub(super) fn coverers(&self, prefix: IpNet, services: &Services) -> Vec<usize> {
-        let rules = self.around(prefix).flat_map(|node| &node.rules);
+        let rules = self.around(prefix).flat_map(|node| &node.rules).take(STEPS);
         let mut covering: Vec<usize> =
             rules.filter(|(_, of)| of.contains(services)).map(|(rule, _)| *rule).collect();
         covering.sort_unstable();
