@@ -21,7 +21,10 @@ use filter_common::{
 };
 
 use super::{Message, Question};
-use crate::{policy::EffectivePolicy, reference::Reference};
+use crate::{
+    policy::{EffectivePolicy, Interface},
+    reference::Reference,
+};
 
 /// What a policy says about a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +50,7 @@ impl Facts {
         Self {
             forward: reference.cell(direction, remote, question.service()),
             mirror: reference.cell(direction.reverse(), remote, question.mirror_service()),
-            own: policy.interface.own.iter().any(|own| own.contains(&local)) || is_link_local_v6(local),
+            own: is_own(&policy.interface, local),
             source_dest_check: policy.source_dest_check,
             side,
         }
@@ -87,6 +90,11 @@ impl Facts {
             || self.own;
         self.forward.has(Cell::EXEMPT) && earned
     }
+}
+
+/// Whether an address is the interface's own.
+pub(super) fn is_own(interface: &Interface, local: IpAddr) -> bool {
+    interface.own.iter().any(|own| own.contains(&local)) || is_link_local_v6(local)
 }
 
 fn is_link_local_v6(address: IpAddr) -> bool {
