@@ -1,7 +1,12 @@
 //! What people are told.
 
-use super::{explained, web_policy};
-use crate::document::{Limits, load};
+use filter_common::{abi::Side, verdict::Reason};
+
+use super::{asked, explained, web_policy};
+use crate::{
+    document::{Limits, load},
+    explain::{Document, Explanation, Facts, InForce},
+};
 
 #[test]
 fn the_report_names_the_layer_and_the_nearest_misses() {
@@ -86,6 +91,31 @@ fn of_icmp_only_queries_answers_and_errors_belong_to_a_connection() {
         let json = explained(&policy, words).to_json();
         assert_eq!((&json["verdict"], &json["reason"]), (&verdict.into(), &reason.into()), "{words}");
         assert_eq!(json["established"], verdict == "accept", "{words}");
+    }
+}
+
+#[test]
+fn rules_that_are_in_force_are_named_for_the_answer_too() {
+    let policy = web_policy();
+    for words in ["ingress tcp 198.51.100.7 :22", "ingress icmp 198.51.100.7 - 8/0"] {
+        let question = asked(words).complete(&policy.interface).expect("a question");
+        let facts = Facts::of_rules(&policy, &question, Side::Workload);
+        let in_force = |document| InForce {
+            device: "eth0".to_owned(),
+            generation: 1,
+            connection: None,
+            full: false,
+            document,
+        };
+        let same = in_force(Document::Same("web.yaml".into()));
+        let told = Explanation::of_tables("eni-1", question, facts, Some(&policy), same).to_json();
+        assert_eq!(told["reply"]["network_acl"]["rule"]["rule_number"], 100, "{words}");
+        // Of a document that says otherwise nothing is named.
+        let mut other = policy.clone();
+        other.nacl.egress.clear();
+        let differs = in_force(Document::Differs("web.yaml".into(), Reason::NewConnection));
+        let told = Explanation::of_tables("eni-1", question, facts, Some(&other), differs).to_json();
+        assert!(told["network_acl"].is_null() && told["reply"]["network_acl"].is_null(), "{words}");
     }
 }
 
