@@ -179,7 +179,7 @@ impl Programs {
         for name in [programs::CLOCK, programs::SWEEP] {
             let program: &mut Xdp =
                 ebpf.program_mut(name).expect("the program").try_into().expect("an XDP program");
-            program.load().unwrap_or_else(|error| panic!("{name}: {error:?}"));
+            object::verify(|| program.load()).unwrap_or_else(|error| panic!("{name}: {error:?}"));
             program.pin(places.programs().join(name)).expect("pin");
         }
         let host = Host::open_in(&places).expect("open what was just made");
@@ -248,11 +248,11 @@ impl Programs {
         let mut ebpf = object::load(&self.places, Some(&constants)).expect("open the maps");
         let xdp: &mut Xdp =
             ebpf.program_mut(programs::XDP).expect("the program").try_into().expect("an XDP program");
-        xdp.load().unwrap_or_else(|error| panic!("{}: {error:?}", programs::XDP));
+        object::verify(|| xdp.load()).unwrap_or_else(|error| panic!("{}: {error:?}", programs::XDP));
         for name in [programs::TC_RECEIVE, programs::TC_SEND] {
             let program: &mut SchedClassifier =
                 ebpf.program_mut(name).expect("the program").try_into().expect("a TC program");
-            program.load().unwrap_or_else(|error| panic!("{name}: {error:?}"));
+            object::verify(|| program.load()).unwrap_or_else(|error| panic!("{name}: {error:?}"));
         }
         self.hooks.insert(setting, Hooks { slot, phase: 0, block: None, ebpf });
     }

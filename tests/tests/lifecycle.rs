@@ -373,6 +373,40 @@ fn the_device_may_vanish_while_attached() {
     assert_eq!(files(&lab.pins()), Vec::<String>::new());
 }
 
+/// A device has the name that it has today; the one that it had when it was attached is another's.
+#[test]
+fn a_renamed_device_is_asked_by_its_name_of_today() {
+    let mut lab = lab();
+    lab.attach(&only_port(80));
+    let ip = |arguments: &str| {
+        let mut ip = lab.workload.command("ip");
+        let _ = finish(ip.args(arguments.split(' ')), Duration::from_secs(10)).ok();
+    };
+    ip("link set eth0 down");
+    ip("link set eth0 name wan0");
+    ip("link add eth0 type veth peer name other0");
+    let asked = |device: &str, command: &str| {
+        let rest = "--direction ingress --protocol tcp --source 198.51.100.7 --destination :80";
+        let words = match command {
+            "explain" => format!("explain --device {device} {rest} --output json"),
+            _ => format!("{command} {device} --output json"),
+        };
+        lab.filter_ctl(words.split(' '))
+    };
+    for command in ["explain", "connections", "status"] {
+        let answer = asked("wan0", command).ok().stdout;
+        assert!(!answer.contains("eth0"), "{command}: {answer}");
+        assert_tells(&asked("eth0", command).code(NOT_FOUND), "eth0 is not attached");
+    }
+    fs::remove_dir_all(lab.state_folder()).expect("removed");
+    for command in ["explain", "connections", "status"] {
+        assert_tells(&asked("wan0", command).code(STATE), "whose state is lost; they keep enforcing");
+    }
+    let rules = lab.filter_ctl(["status", "--rules"]).ok();
+    assert_tells(&rules, "whose state is lost");
+    let _ = lab.filter_ctl(["detach", "wan0"]).ok();
+}
+
 #[test]
 fn two_commands_at_once_do_not_disturb_each_other() {
     let mut lab = lab();

@@ -21,6 +21,13 @@ const DESTINATION_OPTIONS: u8 = 60;
 
 const FRAGMENT_LENGTH: usize = 8;
 
+/// Whether the number of a protocol is that of an IPv6 header that is walked over.
+#[inline(always)]
+#[must_use]
+pub const fn is_extension_header(protocol: u8) -> bool {
+    matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS | AUTHENTICATION)
+}
+
 /// Longest IPv4 packet, and longest payload of an IPv6 packet.
 const MAX_DATAGRAM: u32 = 65_535;
 
@@ -113,7 +120,7 @@ pub(super) fn read_v6<B: Bytes>(packet: &mut Packet, bytes: &B, offset: usize) -
     let mut next = header.next_hdr;
     let mut at = offset + Ipv6Hdr::LEN;
     for walked in 0..=MAX_EXTENSION_HEADERS {
-        if !matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS | AUTHENTICATION) {
+        if !is_extension_header(next) {
             packet.protocol = next;
             packet.transport_offset = at as u32;
             packet.header_length = (at - offset) as u32;

@@ -21,6 +21,8 @@ pub mod query;
 pub mod quote;
 mod transport;
 
+pub use ip::is_extension_header;
+
 use crate::{
     abi::Link,
     address::{Address, Family},

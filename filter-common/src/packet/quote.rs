@@ -37,9 +37,16 @@ pub struct Quote {
 #[inline(always)]
 #[must_use]
 pub const fn is_error(packet: &Packet) -> bool {
-    match packet.family {
-        Family::V4 => matches!(packet.icmp_type(), 3 | 11 | 12),
-        Family::V6 => matches!(packet.icmp_type(), 1..=4),
+    is_error_type(packet.family, packet.icmp_type())
+}
+
+/// Whether messages of a type are such errors.
+#[inline(always)]
+#[must_use]
+pub const fn is_error_type(family: Family, icmp_type: u8) -> bool {
+    match family {
+        Family::V4 => matches!(icmp_type, 3 | 11 | 12),
+        Family::V6 => matches!(icmp_type, 1..=4),
     }
 }
 

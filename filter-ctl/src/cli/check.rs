@@ -14,7 +14,7 @@ use super::{
     status,
 };
 use crate::{
-    compile::{self, Statistics},
+    compile::{Likeness, Statistics},
     document::{Diagnostic, Severity},
     policy::EffectivePolicy,
     text,
@@ -79,16 +79,14 @@ fn deny(level: Level, warnings: &[Diagnostic]) -> Result<(), Failure> {
     Err(Failure { message: format!("{}\n{told}", failure.message), ..failure })
 }
 
-/// Statistics by what they depend on in a document: the subnet (and so its VPC and its network
-/// ACL), the groups, and the room that own addresses take.
-type Known = HashMap<(String, Vec<String>, Option<usize>), Statistics>;
-
 /// What an interface's policy comes to. Interfaces that are alike are compiled once: with thousands
 /// in one group, whose members are in its rules, compiling each would take time of their square.
-fn statistics(read: &Read, policy: &EffectivePolicy, known: &mut Known) -> Result<Statistics, Failure> {
-    let groups = policy.groups.iter().map(|group| group.id.clone()).collect();
-    let own = compile::own_words(&policy.interface.own).ok();
-    match known.entry((policy.interface.subnet_id.clone(), groups, own)) {
+fn statistics(
+    read: &Read,
+    policy: &EffectivePolicy,
+    known: &mut HashMap<Likeness, Statistics>,
+) -> Result<Statistics, Failure> {
+    match known.entry(Likeness::of(policy)) {
         Entry::Occupied(alike) => Ok(*alike.get()),
         Entry::Vacant(free) => Ok(*free.insert(read.compile(policy)?.statistics)),
     }

@@ -7,9 +7,14 @@ use filter_common::{
 use serde_json::{Value, json};
 
 use super::{Exit, Failure, Output, OutputArguments, output};
-use crate::datapath::{
-    Host,
-    connections::{Tracked, read},
+use crate::{
+    datapath::{
+        self, Host,
+        connections::{Tracked, read},
+        inspect,
+    },
+    state::Attachment,
+    text,
 };
 
 /// List the tracked connections
@@ -44,19 +49,21 @@ Examples:
 /// If the table cannot be read.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let host = Host::open()?;
-    let attachments = host.attachments()?;
-    let meant = |attachment: &crate::state::Attachment| {
-        arguments.device.as_ref().is_none_or(|device| *device == attachment.device)
-            && (arguments.interface_id.is_empty()
-                || arguments.interface_id.contains(&attachment.interface.id))
+    let mut wanted: Vec<Attachment> = match &arguments.device {
+        Some(device) => {
+            let entries = inspect::attached_as(host.places(), device)?;
+            entries.into_iter().map(|entry| entry.attachment).collect()
+        }
+        None => host.attachments()?,
     };
-    let wanted: Vec<_> = attachments.iter().filter(|attachment| meant(attachment)).collect();
     if wanted.is_empty() {
-        let what = arguments.device.as_deref().unwrap_or("no such interface");
-        return Err(Failure::new(
-            Exit::NotFound,
-            format!("{what} is not attached; `filter-ctl status` lists what is"),
-        ));
+        return Err(datapath::Error::NothingAttached.into());
+    }
+    let ids = &arguments.interface_id;
+    wanted.retain(|attachment| ids.is_empty() || ids.contains(&attachment.interface.id));
+    if wanted.is_empty() {
+        let message = format!("{} is not attached; `filter-ctl status` lists what is", ids.join(", "));
+        return Err(Failure::new(Exit::NotFound, text::shown(&message)));
     }
     let tracked = read(&host, |slot| wanted.iter().any(|attachment| attachment.slot == slot))?;
     let of = |slot: u32| wanted.iter().find(|attachment| attachment.slot == slot);

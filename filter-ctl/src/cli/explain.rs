@@ -238,7 +238,7 @@ fn batch(arguments: &Arguments, path: &Path, packets: &Path) -> Result<(), Failu
     let by_address = read.document.by_primary_address();
     let mut find = |id: &str| {
         read.document.select(Some(id), &[]).map_err(|error| format!("interface_id: {error}"))?;
-        read.policy(id, Orders::default())
+        read.effective(id, Orders::default())
             .map_err(|failure| format!("{id} has no policy: {}", first_error(&failure)))
     };
     let mut batch = Batch::new(&mut find, default).by_address(by_address);

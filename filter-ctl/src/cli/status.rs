@@ -7,11 +7,11 @@ use filter_common::{
 };
 use serde_json::{Value, json};
 
-use super::{Exit, Failure, Output, OutputArguments, output, rules};
+use super::{Failure, Output, OutputArguments, output, rules};
 use crate::{
     datapath::{
         Places, hooks,
-        inspect::{Condition, Report, damaged, inspect},
+        inspect::{Condition, Report, damaged, inspect, not_attached},
         journal::Entry,
         versions,
     },
@@ -64,7 +64,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         reports.retain(|report| report.entry.attachment.device == *device);
         foreign.retain(|foreign| foreign.device.as_ref() == Some(device));
         if reports.is_empty() && foreign.is_empty() {
-            return Err(Failure::new(Exit::NotFound, format!("{device} is not attached")));
+            return Err(not_attached(&places, device).into());
         }
     }
     for foreign in &foreign {
@@ -73,6 +73,13 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             text::shown(&foreign.name()),
             foreign.pins.display()
         ));
+    }
+    if arguments.output.output == Output::Table {
+        for orphan in &orphans {
+            output::note(&format!(
+                "programs whose state is lost enforce on a device (network namespace-index {orphan}); `detach` takes them off"
+            ));
+        }
     }
     if arguments.rules {
         return rules::show(&places, &reports, &foreign, arguments.output.output);
@@ -97,11 +104,6 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             }
             for (number, report) in reports.iter().enumerate() {
                 output::print(&format!("{}{}", if number == 0 { "" } else { "\n" }, describe(report)));
-            }
-            for orphan in orphans {
-                output::note(&format!(
-                    "programs whose state is lost enforce on a device (network namespace-index {orphan}); `detach` takes them off"
-                ));
             }
         }
     }

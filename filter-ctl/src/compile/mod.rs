@@ -141,6 +141,31 @@ pub enum CompileError {
     },
 }
 
+/// What a policy's rules and the size of its tables depend on, among the interfaces of one document:
+/// those in which it is the same are alike.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Likeness {
+    vpc_id: String,
+    /// It tells the network ACL, too.
+    subnet_id: String,
+    group_ids: Vec<String>,
+    /// The room that own addresses take; `None`: there are too many.
+    own_words: Option<usize>,
+}
+
+impl Likeness {
+    /// That of a document's interface.
+    #[must_use]
+    pub fn of(policy: &EffectivePolicy) -> Self {
+        Self {
+            vpc_id: policy.interface.vpc_id.clone(),
+            subnet_id: policy.interface.subnet_id.clone(),
+            group_ids: policy.groups.iter().map(|group| group.id.clone()).collect(),
+            own_words: own_words(&policy.interface.own).ok(),
+        }
+    }
+}
+
 /// Compiles a policy.
 ///
 /// # Errors
@@ -152,11 +177,7 @@ pub fn compile(policy: &EffectivePolicy) -> Result<Compiled, CompileError> {
 
 /// Words that an interface's own addresses take in its block. Two interfaces that differ in nothing
 /// else that is compiled have the same [`Statistics`] if these are as many.
-///
-/// # Errors
-///
-/// As of [`compile`].
-pub fn own_words(own: &[IpNet]) -> Result<usize, CompileError> {
+fn own_words(own: &[IpNet]) -> Result<usize, CompileError> {
     let mut words = Vec::new();
     for ranges in &addresses::covered(own) {
         dxr::append(&mut words, ranges)?;

@@ -129,6 +129,44 @@ fn report(places: &Places, host: &Host, netns: u64, mut entry: Entry) -> Result<
     })
 }
 
+/// The attachments of a device: of this network namespace's one of that name, whatever it was called when
+/// it was attached, and of devices of other namespaces that were called so then.
+///
+/// # Errors
+///
+/// If there is none, a state file cannot be read, or netlink fails.
+pub fn attached_as(places: &Places, name: &str) -> Result<Vec<Entry>, Error> {
+    let netns = device::current_netns()?;
+    let device = match Device::find(name) {
+        Ok(device) => Some(device),
+        Err(Error::NoDevice { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let key = device.as_ref().map(|device| journal::key(device.netns, device.ifindex));
+    let mut entries = journal::entries(places)?;
+    entries.retain(|entry| match &entry.attachment {
+        here if here.netns == netns => Some(entry.key()) == key,
+        there => there.device == name,
+    });
+    for entry in &mut entries {
+        if let Some(device) = device.as_ref().filter(|_| entry.attachment.netns == netns) {
+            entry.attachment.device.clone_from(&device.name);
+        }
+    }
+    if entries.is_empty() { Err(not_attached(places, name)) } else { Ok(entries) }
+}
+
+/// What to say of a device that no state file tells of: perhaps its state is lost.
+#[must_use]
+pub fn not_attached(places: &Places, name: &str) -> Error {
+    let key = Device::find(name).map(|device| journal::key(device.netns, device.ifindex));
+    let device = name.to_owned();
+    if key.is_ok_and(|key| pins::attached(places, &key).exists()) {
+        return Error::Orphan { device };
+    }
+    Error::NotAttached { device, hint: "; `filter-ctl status` lists what is".to_owned() }
+}
+
 /// Remarks on attachments that do not enforce on both sides.
 ///
 /// # Errors

@@ -1,8 +1,8 @@
 //! The embedded kernel programs: what they declare, and how they are loaded.
 
-use std::path::Path;
+use std::{io::ErrorKind, path::Path};
 
-use aya::{Ebpf, EbpfLoader, include_bytes_aligned, maps::MapInfo};
+use aya::{Ebpf, EbpfLoader, include_bytes_aligned, maps::MapInfo, programs::ProgramError};
 use aya_obj::Object;
 use filter_common::abi::{self, globals, maps};
 
@@ -65,6 +65,25 @@ pub fn load(places: &Places, constants: Option<&Constants>) -> Result<Ebpf, Erro
     Ok(loader.load(object)?)
 }
 
+/// How often the verifier is asked anew; libbpf asks as often.
+const ATTEMPTS: usize = 5;
+
+/// Hands a program to the kernel. Its verifier gives up (`EAGAIN`) where something wakes the process
+/// meanwhile, a profiler or a control group that is frozen: then it is asked again.
+///
+/// # Errors
+///
+/// If the kernel refuses the program.
+pub fn verify(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+    for _ in 1..ATTEMPTS {
+        match load() {
+            Err(ProgramError::LoadError { io_error, .. }) if io_error.kind() == ErrorKind::WouldBlock => {}
+            done => return done,
+        }
+    }
+    load()
+}
+
 /// Compares every pinned map with what the object declares. aya reuses a pin of any shape, and
 /// the kernel would then write values of its size into memory of ours.
 fn check_shapes(object: &[u8], places: &Places) -> Result<(), Error> {
@@ -116,7 +135,29 @@ fn parse(object: &[u8]) -> Result<Object, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
+
+    #[test]
+    fn a_verifier_that_was_disturbed_is_asked_again_and_one_that_refuses_is_not() {
+        let refused = |code| ProgramError::LoadError {
+            io_error: io::Error::from_raw_os_error(code),
+            verifier_log: aya_obj::VerifierLog::new(String::new()),
+        };
+        let asked = |answers: &[i32]| {
+            let mut times = 0;
+            let result = verify(|| {
+                times += 1;
+                answers.get(times - 1).map_or(Ok(()), |code| Err(refused(*code)))
+            });
+            (result.is_ok(), times)
+        };
+        assert_eq!(asked(&[]), (true, 1));
+        assert_eq!(asked(&[libc::EAGAIN; 4]), (true, 5));
+        assert_eq!(asked(&[libc::EAGAIN; 9]), (false, 5));
+        assert_eq!(asked(&[libc::EAGAIN, libc::EINVAL, libc::EAGAIN]), (false, 2));
+    }
 
     /// LLVM merges equal constants: with a load-time constant that is initialised to 0, every
     /// `&0` of the programs (the key of a one-entry array) may be that constant's memory, which

@@ -34,6 +34,11 @@ pub(super) fn files(path: &Path, found: &mut Vec<Diagnostic>) -> Result<Vec<Path
         .partition(|file| file.is_dir());
     files.retain(|file| syntax(file).is_some());
     files.sort();
+    // Reading a pipe waits for whoever writes it.
+    if let Some(other) = files.iter().find(|file| fs::metadata(file).is_ok_and(|what| !what.is_file())) {
+        let message = "in a folder of documents, this is a pipe, a socket or a device";
+        return Err(Diagnostic::file("not-a-file", other.display().to_string(), message).into());
+    }
     for folder in folders.iter().filter(|folder| holds_documents(folder)) {
         let message = "this folder holds documents, but lies in one: they are not read";
         let mut note = Diagnostic::file("folder-not-read", folder.display().to_string(), message);

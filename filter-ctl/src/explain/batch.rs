@@ -1,7 +1,7 @@
 //! Many packets: one JSON object a line in, one a line out.
 //!
-//! For tools that test a policy with millions of packets. A policy is compiled once for each
-//! interface that is asked about; then a packet costs the reading of its line, two look-ups in the
+//! For tools that test a policy with millions of packets. A policy is compiled once for all
+//! interfaces that are alike; then a packet costs the reading of its line, two look-ups in the
 //! tables, one in the [`super::index`], and the writing of names that were put into JSON before. Memory
 //! does not grow with the packets: a line has an end, and no answer is remembered.
 
@@ -11,6 +11,7 @@ use std::{
     fmt,
     io::{self, BufRead, BufReader, Read, Write},
     net::IpAddr,
+    rc::Rc,
 };
 
 use filter_common::{Direction, abi::Side, policy::Words, verdict::Reason};
@@ -24,12 +25,12 @@ use super::{
     endpoint::Endpoint,
     index::Index,
     is_tracked,
-    judgement::{asks_groups, judge, layer, settled, verdict},
+    judgement::{asks_groups, is_own, judge, layer, settled, verdict},
     protocol_number,
 };
 use crate::{
     clock::Clock,
-    compile::Compiled,
+    compile::{CompileError, Likeness, compile},
     policy::{EffectivePolicy, Interface, NetworkAcl, NetworkAclRule},
 };
 
@@ -142,6 +143,12 @@ struct Named<N> {
 /// An interface that packets are asked about.
 struct Target {
     interface: Interface,
+    source_dest_check: bool,
+    rules: Rc<Rules>,
+}
+
+/// The rules of interfaces that are alike.
+struct Rules {
     block: Words,
     /// By direction; names are JSON.
     groups: [Named<String>; 2],
@@ -149,29 +156,36 @@ struct Target {
     acl: [Named<u16>; 2],
 }
 
-impl Target {
-    fn new(policy: &EffectivePolicy, compiled: &Compiled) -> Self {
+impl Rules {
+    fn new(policy: &EffectivePolicy) -> Result<Self, CompileError> {
         // Neither is asked for: a verdict depends on no time.
         let clock = Clock { hz: 1, ticks: 0, unix_nanos: 0 };
-        Self {
-            interface: policy.interface.clone(),
-            block: compiled.block(&clock, 1),
+        Ok(Self {
+            block: compile(policy)?.block(&clock, 1),
             groups: Direction::BOTH.map(|direction| groups(policy, direction)),
             acl: Direction::BOTH.map(|direction| acl(policy.nacl.rules(direction))),
-        }
+        })
     }
+}
 
+impl Target {
     /// Writes the answer about a packet.
     fn answer(&self, question: &Question, found: &mut Vec<u32>, out: &mut impl Write) -> io::Result<()> {
-        let facts = Facts::of_tables(&self.block, question, Side::Workload);
+        let rules = &self.rules;
+        // The tables may be those of another interface that is alike: these two are this one's own.
+        let facts = Facts {
+            own: is_own(&self.interface, question.local()),
+            source_dest_check: self.source_dest_check,
+            ..Facts::of_tables(&rules.block, question, Side::Workload)
+        };
         let question = &settled(*question, &facts);
         let reason = judge(question, &facts);
         let (direction, remote, service) =
             (question.direction.index(), question.remote(), question.service());
         write!(out, r#"{{"verdict":"{}","layer":"{}","rule":"#, verdict(reason), layer(reason))?;
-        let groups = &self.groups[direction];
+        let groups = &rules.groups[direction];
         if reason == Reason::NetworkAcl {
-            let acl = &self.acl[direction];
+            let acl = &rules.acl[direction];
             acl.index.matches(remote, service, found);
             let star = NetworkAcl::star(remote.is_ipv4());
             let number = found.first().map_or(star, |rule| acl.names[*rule as usize]);
@@ -206,9 +220,9 @@ fn groups(policy: &EffectivePolicy, direction: Direction) -> Named<String> {
             serde_json::json!({ "group_id": group.id, "rule_id": group.rule_id(direction, rule) }).to_string()
         })
         .collect();
-    // A rule for `icmp` and IPv6, which matches nothing, needs no care: there is no such question.
     let prefixes = (0..).zip(rules()).flat_map(|(number, (_, rule))| {
-        rule.peer.prefixes().iter().map(move |prefix| (number, rule.service, prefix))
+        let prefixes = rule.peer.prefixes().iter().filter(|prefix| rule.service.fits(prefix));
+        prefixes.map(move |prefix| (number, rule.service, prefix))
     });
     Named { index: Index::new(prefixes), names }
 }
@@ -223,8 +237,8 @@ fn acl(rules: &[NetworkAclRule]) -> Named<u16> {
     }
 }
 
-/// How an interface's policy is found: compiled, or what is wrong with it.
-pub type Find<'a> = dyn FnMut(&str) -> Result<(EffectivePolicy, Compiled), String> + 'a;
+/// How an interface's policy is found, or what is wrong with it.
+pub type Find<'a> = dyn FnMut(&str) -> Result<EffectivePolicy, String> + 'a;
 
 /// Why a batch ended too early.
 #[derive(Debug, thiserror::Error)]
@@ -245,6 +259,9 @@ pub struct Batch<'a> {
     /// Without a default: the interfaces of lines that name one's primary address.
     by_address: HashMap<IpAddr, String>,
     targets: HashMap<String, Target>,
+    /// Those of targets, or why they do not compile. With thousands of interfaces in one group, whose
+    /// members are in its rules, each one's own would take time and memory of their square.
+    rules: HashMap<Likeness, Result<Rc<Rules>, String>>,
     /// Rules found, kept for its memory.
     found: Vec<u32>,
 }
@@ -258,13 +275,26 @@ impl fmt::Debug for Batch<'_> {
 impl<'a> Batch<'a> {
     /// A batch whose lines may leave the interface out if there is a `default`.
     pub fn new(find: &'a mut Find<'a>, default: Option<String>) -> Self {
-        Self { find, default, by_address: HashMap::new(), targets: HashMap::new(), found: Vec::new() }
+        Self {
+            find,
+            default,
+            by_address: HashMap::new(),
+            targets: HashMap::new(),
+            rules: HashMap::new(),
+            found: Vec::new(),
+        }
     }
 
     /// The same, whose lines may also name the interface by its primary address.
     #[must_use]
     pub fn by_address(self, by_address: HashMap<IpAddr, String>) -> Self {
         Self { by_address, ..self }
+    }
+
+    /// How often rules were compiled.
+    #[cfg(test)]
+    pub(super) fn compiled(&self) -> usize {
+        self.rules.len()
     }
 
     /// Answers every line. What waits for its answer gets it before the next line is waited for.
@@ -294,16 +324,21 @@ impl<'a> Batch<'a> {
 
     /// Answers one line; the inner error is about the line.
     fn answer(&mut self, line: &[u8], out: &mut impl Write) -> io::Result<Result<(), String>> {
-        let Self { find, default, by_address, targets, found } = self;
+        let Self { find, default, by_address, targets, rules, found } = self;
         let question = read(line).and_then(|line| {
             let asked = line.asked()?;
             let named = line.interface_id.as_ref().map(|Text(id)| &**id);
             let addressed = || by_address.get(&asked.local()?).map(String::as_str);
             let id = named.or(default.as_deref()).or_else(addressed).ok_or(NO_INTERFACE)?;
             if !targets.contains_key(id) {
-                // Errors are not kept: lines may name any number of interfaces that there are not.
-                let (policy, compiled) = find(id)?;
-                targets.insert(id.to_owned(), Target::new(&policy, &compiled));
+                // Its errors are not kept: lines may name any number of interfaces that there are not.
+                let policy = find(id)?;
+                let rules = rules
+                    .entry(Likeness::of(&policy))
+                    .or_insert_with(|| Rules::new(&policy).map(Rc::new).map_err(|error| error.to_string()));
+                let rules = rules.clone().map_err(|error| format!("{id} has no policy: {error}"))?;
+                let EffectivePolicy { interface, source_dest_check, .. } = policy;
+                targets.insert(id.to_owned(), Target { interface, source_dest_check, rules });
             }
             let target = &targets[id];
             let question = asked.complete(&target.interface).map_err(|error| error.to_string())?;

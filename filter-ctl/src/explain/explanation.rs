@@ -170,10 +170,10 @@ impl Explanation {
         document: Option<&EffectivePolicy>,
         in_force: InForce,
     ) -> Self {
+        // Facts are of both directions: who says the same of the packet does of its answer.
+        let document = document.filter(|policy| Facts::of_rules(policy, &question, facts.side) == facts);
         let answer = |question: Question, facts: Facts| {
-            let says_the_same =
-                |policy: &&EffectivePolicy| Facts::of_rules(policy, &question, facts.side) == facts;
-            let matched = document.filter(says_the_same).map(|policy| Matched::new(policy, &question));
+            let matched = document.map(|policy| Matched::new(policy, &question));
             Answer { reason: judge(&question, &facts), matched, question, facts }
         };
         let packet = answer(question, facts);

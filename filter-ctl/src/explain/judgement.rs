@@ -21,7 +21,10 @@ use filter_common::{
 };
 
 use super::{Message, Question};
-use crate::{policy::EffectivePolicy, reference::Reference};
+use crate::{
+    policy::{EffectivePolicy, Interface},
+    reference::Reference,
+};
 
 /// What a policy says about a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +50,7 @@ impl Facts {
         Self {
             forward: reference.cell(direction, remote, question.service()),
             mirror: reference.cell(direction.reverse(), remote, question.mirror_service()),
-            own: policy.interface.own.iter().any(|own| own.contains(&local)) || is_link_local_v6(local),
+            own: is_own(&policy.interface, local),
             source_dest_check: policy.source_dest_check,
             side,
         }
@@ -89,6 +92,11 @@ impl Facts {
     }
 }
 
+/// Whether an address is the interface's own.
+pub(super) fn is_own(interface: &Interface, local: IpAddr) -> bool {
+    interface.own.iter().any(|own| own.contains(&local)) || is_link_local_v6(local)
+}
+
 fn is_link_local_v6(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
@@ -98,9 +106,16 @@ pub(super) const fn is_untracked(question: &Question, facts: &Facts) -> bool {
     matches!(question.protocol, TCP | UDP) && untracked(facts.forward, facts.mirror)
 }
 
-/// A question that nothing but itself says to be of a connection: it is of none if the flow is untracked.
+/// A question that nothing but itself says to be of a connection: it is of none if the flow is untracked,
+/// or if the packet is no answer, query or error of ICMP.
 pub(super) fn settled(question: Question, facts: &Facts) -> Question {
-    Question { established: question.established && !is_untracked(&question, facts), ..question }
+    let established = question.established && question.can_belong() && !is_untracked(&question, facts);
+    Question { established, ..question }
+}
+
+/// Whether it is a packet that can open a connection: of ICMP messages only those that ask can.
+pub(super) fn opens(question: &Question) -> bool {
+    !matches!(question.message, Message::Icmp(..)) || question.query().is_some_and(|query| !query.is_answer)
 }
 
 /// What becomes of a packet, and why.
@@ -122,9 +137,8 @@ pub fn judge(question: &Question, facts: &Facts) -> Reason {
     if facts.source_dest_check && !facts.own {
         return Reason::SourceDestCheck;
     }
-    let is_error = matches!(question.message, Message::Icmp(..)) && question.query().is_none();
     if question.established {
-        return match (forward.has(Cell::NACL_ALLOW), is_error) {
+        return match (forward.has(Cell::NACL_ALLOW), question.is_error()) {
             (false, _) => Reason::NetworkAcl,
             (true, true) => Reason::Related,
             (true, false) => Reason::Connection,
@@ -141,9 +155,8 @@ pub fn judge(question: &Question, facts: &Facts) -> Reason {
     if is_untracked(question, facts) {
         return Reason::Untracked;
     }
-    let asks_nothing = is_error || question.query().is_some_and(|query| query.is_answer);
     // What answers an exempt source that is not believed is exempt, and needs no connection.
-    if asks_nothing || forward.has(Cell::EXEMPT) { Reason::Stray } else { Reason::NewConnection }
+    if !opens(question) || forward.has(Cell::EXEMPT) { Reason::Stray } else { Reason::NewConnection }
 }
 
 /// `accept` or `reject`.

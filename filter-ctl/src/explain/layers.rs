@@ -13,7 +13,11 @@ use filter_common::{
 };
 use serde::Serialize;
 
-use super::{AclRule, Facts, Matched, Message, Question, is_tracked, judgement::is_untracked, protocol_name};
+use super::{
+    AclRule, Facts, Matched, Message, Question, is_tracked,
+    judgement::{is_untracked, opens},
+    protocol_name,
+};
 
 /// A layer's say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -141,6 +145,10 @@ fn connection(question: &Question, facts: &Facts) -> Layer {
         Layer::new("connection", "yes", "it belongs to a tracked connection")
     } else if is_untracked(question, facts) {
         Layer::new("connection", "no", "its flow is not tracked")
+    } else if question.is_error() {
+        Layer::new("connection", "no", "an ICMP error belongs to one only if it quotes a packet of it")
+    } else if !opens(question) {
+        Layer::new("connection", "no", "it answers nothing that is tracked, and opens none")
     } else {
         Layer::new("connection", "no", "it is the first packet of a new one")
     }

@@ -188,6 +188,10 @@ fn of_service(rule: RuleService, question: &Question) -> Option<(Key, u32, Strin
             };
             Some((Key::IcmpType, if kind_fits { 0 } else { 1 }, by))
         }
+        // ICMP over the other family.
+        (RuleService::Icmp(Some(_), _) | RuleService::Icmpv6(Some(_), _), Message::Nothing) => {
+            Some((Key::IcmpType, 2, "the packet is of the other family, so that it has no type".to_owned()))
+        }
         _ => None,
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use filter_common::{
     Direction,
     address::Family,
-    packet::{Packet, query},
+    packet::{Packet, is_extension_header, query, quote},
     service::{ICMP, ICMPV6, Service, TCP, UDP},
 };
 
@@ -93,9 +93,12 @@ pub enum AskError {
     /// Two families.
     #[error("the source {0} and the destination {1} are of different families: a packet has one")]
     Families(IpAddr, IpAddr),
-    /// ICMP of the other family.
-    #[error("{0} goes over {1}: over {2} it is {3}")]
+    /// A type of ICMP over the other family, where it is a protocol like any other.
+    #[error("{0} goes over {1}: over {2} it is {3} ({0} over {2} has no types: leave them out)")]
     Icmp(&'static str, &'static str, &'static str, &'static str),
+    /// A header that the programs walk over.
+    #[error("{0} over IPv6 is an extension header, which is walked over: name the protocol behind it")]
+    ExtensionHeader(String),
     /// TCP or UDP without a port.
     #[error("{0} needs a destination port (as in 192.0.2.1:443; `destination_port` in a line of packets)")]
     NoPort(String),
@@ -182,12 +185,20 @@ impl Asked {
                 (self.source.address.map_or_else(|| own(interface, remote, "source"), Ok)?, remote)
             }
         };
+        let typed = self.icmp != (None, None);
         match (self.protocol, source) {
             _ if source.is_ipv4() != destination.is_ipv4() => {
                 return Err(AskError::Families(source, destination));
             }
-            (ICMP, IpAddr::V6(_)) => return Err(AskError::Icmp("icmp", "IPv4", "IPv6", "icmpv6")),
-            (ICMPV6, IpAddr::V4(_)) => return Err(AskError::Icmp("icmpv6", "IPv6", "IPv4", "icmp")),
+            (protocol, IpAddr::V6(_)) if is_extension_header(protocol) => {
+                return Err(AskError::ExtensionHeader(protocol_name(protocol)));
+            }
+            (ICMP, IpAddr::V6(_)) if typed => {
+                return Err(AskError::Icmp("icmp", "IPv4", "IPv6", "icmpv6"));
+            }
+            (ICMPV6, IpAddr::V4(_)) if typed => {
+                return Err(AskError::Icmp("icmpv6", "IPv6", "IPv4", "icmp"));
+            }
             _ => {}
         }
         Ok(Question {
@@ -195,16 +206,16 @@ impl Asked {
             source,
             destination,
             protocol: self.protocol,
-            message: self.message()?,
+            message: self.message(Family::of(source))?,
             established: self.established,
             assumed_port: matches!(self.protocol, TCP | UDP) && self.source.port.is_none(),
         })
     }
 
-    fn message(&self) -> Result<Message, AskError> {
+    fn message(&self, family: Family) -> Result<Message, AskError> {
         let name = || protocol_name(self.protocol);
         let (icmp_type, code) = self.icmp;
-        let is_icmp = matches!(self.protocol, ICMP | ICMPV6);
+        let is_icmp = matches!((self.protocol, family), (ICMP, Family::V4) | (ICMPV6, Family::V6));
         if !is_icmp && (icmp_type.is_some() || code.is_some()) {
             return Err(AskError::Type(name()));
         }
@@ -275,6 +286,24 @@ impl Question {
         match self.message {
             Message::Icmp(icmp_type, _) => query::of(self.family(), icmp_type),
             Message::Ports(..) | Message::Nothing => None,
+        }
+    }
+
+    /// Whether it can belong to a connection: of ICMP messages, queries, their answers, and errors can.
+    #[must_use]
+    pub const fn can_belong(&self) -> bool {
+        match self.message {
+            Message::Icmp(..) => self.query().is_some() || self.is_error(),
+            Message::Ports(..) | Message::Nothing => true,
+        }
+    }
+
+    /// Whether it is an ICMP error, which quotes the packet that it is about.
+    #[must_use]
+    pub const fn is_error(&self) -> bool {
+        match self.message {
+            Message::Icmp(icmp_type, _) => quote::is_error_type(self.family(), icmp_type),
+            Message::Ports(..) | Message::Nothing => false,
         }
     }
 

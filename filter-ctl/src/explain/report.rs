@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use filter_common::{
     abi::Side,
     cell::Cell,
+    service::{ICMP, ICMPV6},
     verdict::{Category, Reason},
 };
 
@@ -12,7 +13,7 @@ use super::{
     Explanation, Message, Question,
     explanation::{Answer, Document, InForce},
     is_tracked,
-    judgement::{is_untracked, verdict},
+    judgement::{is_untracked, judge, opens, verdict},
     layers, protocol_name,
     question::EPHEMERAL,
 };
@@ -32,6 +33,7 @@ impl Explanation {
         let kind = match (answer.question.established, is_untracked(&answer.question, &answer.facts)) {
             (true, _) => "of a tracked connection",
             (false, true) => "of an untracked flow",
+            (false, false) if !opens(&answer.question) => "of no connection",
             (false, false) => "the first of a connection",
         };
         let packet = packet(&answer.question);
@@ -62,7 +64,7 @@ impl Explanation {
                 Some(answered) => format!("none; were the packet accepted, {}", reply(answered)),
             },
         );
-        for note in notes(answer) {
+        for note in notes(answer, self.in_force.as_ref()) {
             report.line("note", &note);
         }
         report.text
@@ -148,9 +150,33 @@ fn reply(answer: &Answer) -> String {
     format!("{}: {packet}, {how}{acl}", verdict(answer.reason))
 }
 
-/// What was supposed.
-fn notes(answer: &Answer) -> Vec<String> {
+/// Whether neither rules nor connections have a say.
+const fn passes_unasked(reason: Reason) -> bool {
+    matches!(reason.category(), Category::NeverFiltered | Category::Exempt)
+}
+
+/// What was supposed, and what else it depends on.
+fn notes(answer: &Answer, in_force: Option<&InForce>) -> Vec<String> {
     let mut notes = Vec::new();
+    let question = &answer.question;
+    if !question.established && question.is_error() && !passes_unasked(answer.reason) {
+        notes.push(
+            "were it about a packet of a tracked connection, the security groups would not be asked"
+                .to_owned(),
+        );
+    }
+    if question.established && in_force.is_some() && question.query().is_some() {
+        let other = Question { established: false, ..*question };
+        notes.push(format!(
+            "identifiers are not compared: a message with another one than the connection's is its own matter, and the rules {} it",
+            verdict(judge(&other, &answer.facts))
+        ));
+    }
+    let family = if question.source.is_ipv4() { "IPv4" } else { "IPv6" };
+    if matches!((question.protocol, question.message), (ICMP | ICMPV6, Message::Nothing)) {
+        let name = protocol_name(question.protocol);
+        notes.push(format!("{name} over {family} is a protocol like any other: its type is not looked at"));
+    }
     if answer.question.assumed_port {
         notes.push(format!(
             "the source port {EPHEMERAL} is supposed; it matters for tracking and for the reply alone"

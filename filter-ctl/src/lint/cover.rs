@@ -27,10 +27,11 @@
 //! For each question as many lookups as there are different lengths of prefixes, then one step for
 //! each half that is looked at: that ends at the first half without a prefix, so it is short unless the
 //! answer is near to yes. [`STEPS`] bounds it; a question that is not answered by then counts as "not
-//! covered": a finding may be missing, but none is wrong. Rejected: binary decision diagrams, as
+//! covered": a finding may be missing, but none is wrong. It bounds the search for names, too: of
+//! thousands of rules a finding may say "together" where one would do. Rejected: binary decision diagrams, as
 //! nested prefixes make the plain recursion exact.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
 use ipnet::IpNet;
 
@@ -107,18 +108,32 @@ impl Cover {
         })
     }
 
-    /// Whether any prefix lies within this one.
-    fn has_within(&self, prefix: IpNet) -> bool {
-        let last = IpNet::new(prefix.broadcast(), prefix.max_prefix_len());
-        last.is_ok_and(|last| {
-            let after = (std::ops::Bound::Excluded(prefix), std::ops::Bound::Included(last));
-            self.prefixes.range(after).next().is_some()
-        })
+    /// What is there for the prefixes that lie within this one.
+    fn within(&self, prefix: IpNet) -> impl Iterator<Item = &Node> {
+        let last = IpNet::new(prefix.broadcast(), prefix.max_prefix_len()).unwrap_or(prefix);
+        let after = (Bound::Excluded(prefix), Bound::Included(last));
+        // A range from a host's prefix to itself would be none.
+        let range = (prefix < last).then(|| self.prefixes.range(after));
+        range.into_iter().flatten().map(|(_, node)| node)
     }
 
-    /// The rules that by themselves have all of it, in the order in which they were added.
+    fn has_within(&self, prefix: IpNet) -> bool {
+        self.within(prefix).next().is_some()
+    }
+
+    /// Whether any rule before number `end` has some pair of this prefix and these services; the rules
+    /// were added by number. Of very many only the first are looked at.
+    pub(super) fn meets(&self, prefix: IpNet, services: &Services, end: usize) -> bool {
+        let nodes = self.around(prefix).chain(self.within(prefix)).take(STEPS);
+        let meeting = nodes.filter(|node| !node.services.and(services).is_empty());
+        let before = meeting.flat_map(|node| node.rules.iter().take_while(|(rule, _)| *rule < end));
+        before.take(STEPS).any(|(_, of)| !of.and(services).is_empty())
+    }
+
+    /// The rules that by themselves have all of it, in the order in which they were added. Of very many
+    /// only the first of the widest prefixes are looked at.
     pub(super) fn coverers(&self, prefix: IpNet, services: &Services) -> Vec<usize> {
-        let rules = self.around(prefix).flat_map(|node| &node.rules);
+        let rules = self.around(prefix).flat_map(|node| &node.rules).take(STEPS);
         let mut covering: Vec<usize> =
             rules.filter(|(_, of)| of.contains(services)).map(|(rule, _)| *rule).collect();
         covering.sort_unstable();

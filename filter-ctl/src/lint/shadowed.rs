@@ -33,6 +33,8 @@ fn lint_direction(
 ) {
     let rules = acl.rules(direction);
     let mut earlier = Cover::new();
+    // Denying ones, allowing ones.
+    let mut by_action = [Cover::new(), Cover::new()];
     for (number, rule) in rules.iter().enumerate() {
         // Such a rule matches nothing, and is told of as a family-mismatch.
         if matches!(rule.service, RuleService::Icmp(..)) && rule.prefix.addr().is_ipv6() {
@@ -44,23 +46,23 @@ fn lint_direction(
             if own.iter().any(|block| block.contains(&rule.prefix)) {
                 continue;
             }
-            let coverers = earlier.coverers(rule.prefix, &services);
-            let opposite = match coverers.first() {
-                Some(first) => rules[*first].allow != rule.allow,
-                // By several together: it is harmless only if none of them decides otherwise.
-                None => rules[..number].iter().any(|earlier| {
-                    let nested =
-                        earlier.prefix.contains(&rule.prefix) || rule.prefix.contains(&earlier.prefix);
-                    let both = Services::of(earlier.service).and(&services);
-                    earlier.allow != rule.allow && nested && !both.is_empty()
-                }),
-            };
-            let by = match coverers.first() {
-                Some(first) => format!("rule {} decides", acl_rule_in_words(&rules[*first])),
-                None => "rules with lower numbers together decide".to_owned(),
+            // Those that decide about it: up to the first one that by itself has all of it.
+            let first = earlier.coverers(rule.prefix, &services).first().copied();
+            let meets = |rules: &Cover, end| rules.meets(rule.prefix, &services, end);
+            let opposite =
+                meets(&by_action[usize::from(!rule.allow)], first.map_or(number, |first| first + 1));
+            let by = match first {
+                Some(first) if meets(&earlier, first) => {
+                    let first = acl_rule_in_words(&rules[first]);
+                    format!("rule {first} decides about what rules before that one leave of it")
+                }
+                Some(first) => {
+                    format!("rule {} decides about all of it first", acl_rule_in_words(&rules[first]))
+                }
+                None => "rules with lower numbers together decide about all of it first".to_owned(),
             };
             let message = format!(
-                "{} rule {} of {} can never match: {by} about all of it first",
+                "{} rule {} of {} can never match: {by}",
                 direction.name(),
                 acl_rule_in_words(rule),
                 acl.id
@@ -78,6 +80,7 @@ fn lint_direction(
             });
         } else {
             earlier.add(rule.prefix, &services, number);
+            by_action[usize::from(rule.allow)].add(rule.prefix, &services, number);
         }
     }
 }

@@ -134,6 +134,34 @@ fn an_acl_rule_below_a_wider_one_never_matches() {
 }
 
 #[test]
+fn what_decides_about_a_part_of_a_shadowed_rule_counts() {
+    // Half of 120 is decided about before the rule that has all of it; what stands behind that one decides
+    // about nothing of it.
+    let shadowed = |before: &str, behind: &str| {
+        let all = acl(&[before, "100 in allow all 0.0.0.0/0", behind, "120 in allow tcp 22 203.0.0.0/16"]);
+        found("shadowed-rule", &all).pop().expect("rule 120 is shadowed")
+    };
+    let rule = "ingress rule 120 (allow tcp 22 203.0.0.0/16) of acl-1 can never match: rule 100 (allow all 0.0.0.0/0) decides about";
+    let rest = "what rules before that one leave of it";
+    for (before, severity, what) in [
+        ("90 in deny tcp 22 203.0.0.0/17", "warning", rest),
+        ("90 in deny all 203.0.7.0/24", "warning", rest),
+        ("90 in allow tcp 22 203.0.0.0/17", "note", rest),
+        ("90 in deny tcp 23 203.0.0.0/17", "note", "all of it first"),
+        ("90 in deny tcp 22 203.1.0.0/17", "note", "all of it first"),
+    ] {
+        let told = format!("{severity}: {rule} {what}");
+        assert_eq!(shadowed(before, "110 in deny tcp 22 203.0.0.0/17"), told, "{before}");
+    }
+    let denied = acl(&[
+        "90 in allow tcp 22 203.0.0.0/17",
+        "100 in deny all 0.0.0.0/0",
+        "110 in allow tcp 22 203.0.0.0/16",
+    ]);
+    assert!(found("shadowed-rule", &denied)[0].starts_with("warning: "));
+}
+
+#[test]
 fn an_acl_rule_that_something_is_left_for_is_no_finding() {
     for entries in [
         // The narrow one first.

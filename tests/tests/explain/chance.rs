@@ -72,7 +72,7 @@ impl Chance {
             5 => RuleService::Udp(a.min(b), a.max(b)),
             6 => RuleService::Icmp(self.of(&[None, Some(8), Some(3)]), None),
             7 => RuleService::Icmpv6(self.of(&[None, Some(128)]), None),
-            _ => RuleService::Protocol(47),
+            _ => RuleService::Protocol(self.of(&[47, 50])),
         }
     }
 
@@ -138,7 +138,9 @@ impl Chance {
             3..6 => (17, ports(self)),
             6 if local.is_ipv4() => (1, Message::Icmp(self.of(&[8, 0, 3, 13, 30]), self.of(&[0, 0, 4]))),
             6 => (58, Message::Icmp(self.of(&[128, 129, 2, 130, 133, 135, 143]), self.of(&[0, 0, 1]))),
-            _ => (self.of(&[47, 50]), Message::Nothing),
+            // ICMP over the other family is a protocol like any other.
+            _ if local.is_ipv4() => (self.of(&[47, 50, 58]), Message::Nothing),
+            _ => (self.of(&[47, 50, 1]), Message::Nothing),
         };
         let (source, destination) = match direction {
             Direction::Ingress => (remote, local),

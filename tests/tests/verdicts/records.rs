@@ -283,8 +283,13 @@ fn row_33_what_is_not_judged_has_no_record() {
     each(&EVERYWHERE, &server(), |eni, place| {
         next_interval(eni);
         eni.judge(Ingress, &arp());
-        eni.judge(Egress, &udp("10.0.1.20:50000", "10.0.1.2:53"));
+        for exempt in ["10.0.1.2:53", "10.0.0.2:53", "169.254.169.254:80"] {
+            eni.judge(Egress, &udp("10.0.1.20:50000", exempt));
+            // On side `host` it must be this host's.
+            eni.judge_as(Ingress, &udp(exempt, "10.0.1.20:50000"), Metadata::default());
+        }
         eni.judge(Egress, &udp("10.0.1.20:68", "255.255.255.255:67"));
+        eni.judge(Ingress, &udp("10.0.1.1:67", "10.0.1.20:68"));
         eni.judge(Ingress, &syn(HOST, SSH).patch(0, 0x40));
         eni.judge(Ingress, &udp(HOST, SSH).later(1, 8));
         assert!(all(eni).is_empty(), "{place}");

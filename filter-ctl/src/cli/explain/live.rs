@@ -14,7 +14,8 @@ use crate::{
     datapath::{
         self, Host,
         connections::{self, Tracked},
-        journal::{self, Entry},
+        inspect,
+        journal::Entry,
         tables::Tables,
     },
     explain::{Asked, Document, Explanation, Facts, InForce, Message, Question, judge},
@@ -71,12 +72,7 @@ fn document(arguments: &Arguments, entry: &Entry) -> Result<(EffectivePolicy, Co
 
 /// The attachment of a device.
 fn entry(host: &Host, device: &str, interface_id: Option<&str>) -> Result<Entry, Failure> {
-    let mut entries = journal::entries(host.places())?;
-    entries.retain(|entry| entry.attachment.device == device);
-    if entries.is_empty() {
-        let hint = "; `filter-ctl status` lists what is".to_owned();
-        return Err(datapath::Error::NotAttached { device: device.to_owned(), hint }.into());
-    }
+    let mut entries = inspect::attached_as(host.places(), device)?;
     if let Some(id) = interface_id {
         entries.retain(|entry| entry.attachment.interface.id == id);
         if entries.is_empty() {

@@ -235,3 +235,11 @@ fn utf_16_says_where_it_comes_from() {
     let help = errors.all()[0].help.as_deref().unwrap_or_default();
     assert!(help.contains("PowerShell"), "{help}");
 }
+
+#[test]
+fn what_is_no_file_in_a_folder_is_refused_unread() {
+    let folder = folder(&[("a.yaml", "Vpcs: []")]);
+    std::os::unix::fs::symlink("/dev/zero", folder.path().join("b.json")).expect("a link can be made");
+    let errors = load(folder.path(), &Limits::None).expect_err("a device");
+    insta::assert_snapshot!(lines(errors, folder.path()), @"b.json [not-a-file] b.json: in a folder of documents, this is a pipe, a socket or a device");
+}

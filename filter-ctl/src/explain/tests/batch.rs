@@ -1,11 +1,14 @@
 //! Lines in, lines out.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    net::{IpAddr, Ipv4Addr},
+};
 
 use super::web_policy;
 use crate::{
-    compile::compile,
     explain::batch::{Batch, BatchError},
+    policy::{GroupRule, Peer, RuleService},
 };
 
 /// The answers to some lines about the example's only interface.
@@ -13,8 +16,7 @@ fn answers(input: &[u8]) -> Vec<String> {
     let mut output = Vec::new();
     let mut find = |id: &str| {
         let policy = web_policy();
-        let compiled = compile(&policy).expect("a small policy compiles");
-        if id == policy.interface.id { Ok((policy, compiled)) } else { Err(format!("no {id}")) }
+        if id == policy.interface.id { Ok(policy) } else { Err(format!("no {id}")) }
     };
     let default = Some("eni-0123456789abcdef0".to_owned());
     Batch::new(&mut find, default).run(input, &mut output).expect("written");
@@ -75,7 +77,7 @@ fn a_bad_line_is_answered_in_its_place_and_named() {
     {"error":"line 10: the source 192.0.2.1 and the destination ::1 are of different families: a packet has one"}
     {"error":"line 11: icmp needs a type, and may have a code (8/0 is an ICMP echo request, 128/0 an ICMPv6 one)"}
     {"error":"line 12: icmp_code: 256 is not from 0 to 255, or -1 for none"}
-    {"error":"line 13: icmp goes over IPv4: over IPv6 it is icmpv6"}
+    {"error":"line 13: icmp goes over IPv4: over IPv6 it is icmpv6 (icmp over IPv6 has no types: leave them out)"}
     {"error":"line 14: unknown field `dport`, expected one of `interface_id`, `direction`, `protocol`, `source`, `destination`, `source_port`, `destination_port`, `icmp_type`, `icmp_code`, `established` at column 68"}
     {"error":"line 15: no eni-1"}
     {"error":"line 16: EOF while parsing a value at column 46"}
@@ -138,4 +140,61 @@ fn placeholders_of_tables_are_no_values() {
         line("\"protocol\":6,\"destination_port\":-2").contains("-2 is not from 0 to 65535, or -1 for none")
     );
     assert!(line("\"protocol\":6,\"destination_port\":\"80\"").contains("expected a number"));
+}
+
+#[test]
+fn interfaces_that_are_alike_share_their_rules_and_not_their_addresses() {
+    let mut find = |id: &str| {
+        let mut policy = web_policy();
+        policy.interface.id = id.to_owned();
+        if let "eni-checked" | "eni-elsewhere" = id {
+            policy.source_dest_check = true;
+            policy.interface.own = vec!["10.0.1.21/32".parse().expect("a prefix")];
+        }
+        if id == "eni-elsewhere" {
+            policy.interface.subnet_id = "subnet-2".to_owned();
+        }
+        Ok(policy)
+    };
+    let mut batch = Batch::new(&mut find, None);
+    let mut output = Vec::new();
+    let line = |id: &str| {
+        format!(
+            "{{\"interface_id\":\"{id}\",\"direction\":\"ingress\",\"protocol\":6,\"source\":\"203.0.113.9\",\"destination\":\"10.0.1.20:80\"}}\n"
+        )
+    };
+    let lines = ["eni-1", "eni-2", "eni-checked", "eni-1", "eni-elsewhere"].map(line).concat();
+    batch.run(lines.as_bytes(), &mut output).expect("written");
+    let reasons: Vec<serde_json::Value> = String::from_utf8(output)
+        .expect("UTF-8")
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["reason"].take())
+        .collect();
+    let checked = "source-dest-check";
+    assert_eq!(reasons, ["untracked", "untracked", checked, "untracked", checked]);
+    assert_eq!(batch.compiled(), 3, "own addresses of another extent, and another subnet, have their own");
+}
+
+#[test]
+fn what_does_not_compile_is_tried_once() {
+    let mut find = |_: &str| {
+        let mut policy = web_policy();
+        // Each port of TCP and of UDP has an address that is allowed nothing else.
+        policy.groups[0].ingress = (0..=u16::MAX)
+            .flat_map(|port| [RuleService::Tcp(port, port), RuleService::Udp(port, port)])
+            .zip(0x0b00_0000..)
+            .map(|(service, address)| {
+                GroupRule::new(service, Peer::Cidr(IpAddr::from(Ipv4Addr::from_bits(address)).into()))
+            })
+            .collect();
+        Ok(policy)
+    };
+    let mut batch = Batch::new(&mut find, Some("eni-1".to_owned()));
+    let mut output = Vec::new();
+    let line =
+        "{\"direction\":\"ingress\",\"protocol\":6,\"source\":\"203.0.113.9\",\"destination_port\":80}\n";
+    batch.run(line.repeat(3).as_bytes(), &mut output).expect("written");
+    let told = String::from_utf8(output).expect("UTF-8");
+    assert_eq!(told.matches("eni-1 has no policy: the rules tell").count(), 3, "{told:.300}");
+    assert_eq!(batch.compiled(), 1);
 }

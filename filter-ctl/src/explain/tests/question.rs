@@ -28,6 +28,8 @@ fn what_is_needed_or_contradicts_itself_is_said() {
         "ingress tcp 203.0.113.9 [2001:db8::1]:22",
         "ingress icmp 2001:db8::1 - 8/0",
         "ingress icmpv6 203.0.113.9 - 128/0",
+        "ingress ah 2001:db8::1 -",
+        "ingress 44 2001:db8::1 -",
         "ingress icmp 203.0.113.9 -",
         "ingress icmp 203.0.113.9:7 - 8/0",
         "ingress esp 203.0.113.9 :500",
@@ -41,8 +43,10 @@ fn what_is_needed_or_contradicts_itself_is_said() {
     the destination is the other end and needs an address
     tcp needs a destination port (as in 192.0.2.1:443; `destination_port` in a line of packets)
     the source 203.0.113.9 and the destination 2001:db8::1 are of different families: a packet has one
-    icmp goes over IPv4: over IPv6 it is icmpv6
-    icmpv6 goes over IPv6: over IPv4 it is icmp
+    icmp goes over IPv4: over IPv6 it is icmpv6 (icmp over IPv6 has no types: leave them out)
+    icmpv6 goes over IPv6: over IPv4 it is icmp (icmpv6 over IPv4 has no types: leave them out)
+    ah over IPv6 is an extension header, which is walked over: name the protocol behind it
+    protocol 44 over IPv6 is an extension header, which is walked over: name the protocol behind it
     icmp needs a type, and may have a code (8/0 is an ICMP echo request, 128/0 an ICMPv6 one)
     icmp has no ports: leave the port 7 out
     esp has no ports: leave the port 500 out
@@ -52,6 +56,14 @@ fn what_is_needed_or_contradicts_itself_is_said() {
     nowhere.primary_v6 = None;
     let error = asked("ingress tcp 2001:db8::1 :22").complete(&nowhere).expect_err("no address");
     assert!(matches!(error, AskError::Local { family: "IPv6", end: "destination", .. }));
+}
+
+#[test]
+fn icmp_over_the_other_family_is_a_protocol_like_any_other() {
+    for words in ["ingress icmpv6 203.0.113.9 -", "ingress icmp 2001:db8::1 -", "ingress ah 203.0.113.9 -"] {
+        let question = complete(words).expect("a question");
+        assert_eq!((question.message, question.can_belong()), (Message::Nothing, true), "{words}");
+    }
 }
 
 #[test]

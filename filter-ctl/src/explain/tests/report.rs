@@ -1,7 +1,12 @@
 //! What people are told.
 
-use super::{explained, web_policy};
-use crate::document::{Limits, load};
+use filter_common::{abi::Side, verdict::Reason};
+
+use super::{asked, explained, web_policy};
+use crate::{
+    document::{Limits, load},
+    explain::{Document, Explanation, Facts, InForce},
+};
 
 #[test]
 fn the_report_names_the_layer_and_the_nearest_misses() {
@@ -68,6 +73,74 @@ fn other_verdicts_have_their_own_headlines() {
     ACCEPT: 169.254.169.253 is exempt: neither filtered nor logged
     ACCEPT: never filtered (neighbor-discovery)
     ACCEPT: never filtered (dhcp)
+    "#);
+}
+
+#[test]
+fn of_icmp_only_queries_answers_and_errors_belong_to_a_connection() {
+    let policy = web_policy();
+    for (words, verdict, reason) in [
+        ("ingress icmp 203.0.113.9 - 8/0 established", "accept", "connection"),
+        ("ingress icmp 203.0.113.9 - 0/0 established", "accept", "connection"),
+        ("ingress icmp 203.0.113.9 - 11/0 established", "accept", "related"),
+        ("ingress icmp 203.0.113.9 - 5/1 established", "reject", "security-group"),
+        ("ingress icmp 203.0.113.9 - 30/0 established", "reject", "security-group"),
+        ("ingress icmpv6 2001:db8:9::1 - 4/0 established", "accept", "related"),
+        ("ingress icmpv6 2001:db8:9::1 - 137/1 established", "reject", "security-group"),
+    ] {
+        let json = explained(&policy, words).to_json();
+        assert_eq!((&json["verdict"], &json["reason"]), (&verdict.into(), &reason.into()), "{words}");
+        assert_eq!(json["established"], verdict == "accept", "{words}");
+    }
+}
+
+#[test]
+fn rules_that_are_in_force_are_named_for_the_answer_too() {
+    let policy = web_policy();
+    for words in ["ingress tcp 198.51.100.7 :22", "ingress icmp 198.51.100.7 - 8/0"] {
+        let question = asked(words).complete(&policy.interface).expect("a question");
+        let facts = Facts::of_rules(&policy, &question, Side::Workload);
+        let in_force = |document| InForce {
+            device: "eth0".to_owned(),
+            generation: 1,
+            connection: None,
+            full: false,
+            document,
+        };
+        let same = in_force(Document::Same("web.yaml".into()));
+        let told = Explanation::of_tables("eni-1", question, facts, Some(&policy), same).to_json();
+        assert_eq!(told["reply"]["network_acl"]["rule"]["rule_number"], 100, "{words}");
+        // Of a document that says otherwise nothing is named.
+        let mut other = policy.clone();
+        other.nacl.egress.clear();
+        let differs = in_force(Document::Differs("web.yaml".into(), Reason::NewConnection));
+        let told = Explanation::of_tables("eni-1", question, facts, Some(&other), differs).to_json();
+        assert!(told["network_acl"].is_null() && told["reply"]["network_acl"].is_null(), "{words}");
+    }
+}
+
+#[test]
+fn an_error_and_an_answer_are_the_first_of_nothing() {
+    let policy = web_policy();
+    let lines = |words: &str| {
+        let report = explained(&policy, words).report();
+        let told =
+            |line: &&str| ["packet", "connection", "note"].iter().any(|name| line[2..].starts_with(name));
+        report.lines().filter(|line| line.len() > 2).filter(told).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let all =
+        ["ingress icmp 203.0.113.9 - 3/4", "egress icmp - 203.0.113.9 0/0", "ingress icmpv6 203.0.113.9 -"]
+            .map(lines)
+            .concat();
+    insta::assert_snapshot!(all.join("\n"), @r#"
+    packet            ingress of eni-0123456789abcdef0: icmp type 3 code 4 203.0.113.9 → 10.0.1.20, of no connection
+    connection        no: an ICMP error belongs to one only if it quotes a packet of it
+    note              were it about a packet of a tracked connection, the security groups would not be asked
+    packet            egress of eni-0123456789abcdef0: icmp type 0 code 0 10.0.1.20 → 203.0.113.9, of no connection
+    connection        no: it answers nothing that is tracked, and opens none
+    packet            ingress of eni-0123456789abcdef0: icmpv6 203.0.113.9 → 10.0.1.20, the first of a connection
+    connection        no: it is the first packet of a new one
+    note              icmpv6 over IPv4 is a protocol like any other: its type is not looked at
     "#);
 }
 
