@@ -101,7 +101,7 @@ impl Place {
         /// A number below `buckets`, by the upper of 32 bits (Lemire: "Fast random integer generation
         /// in an interval", 2019).
         const fn scale(bits: u32, buckets: u32) -> u32 {
-            (bits as u64 * buckets as u64 >> 32) as u32
+            ((bits as u64 * buckets as u64) >> 32) as u32
         }
         let hash = hash(key, secret);
         // The two buckets and the tag are told by different bits.
