@@ -17,8 +17,8 @@ use crate::{
     account,
     maps::{FLOW_TAGS, FLOWS},
     memory,
-    seen::Seen,
-    settings,
+    seen::{Context, Seen},
+    settings, verifier,
 };
 
 /// The table of flows.
@@ -31,12 +31,24 @@ pub(crate) fn table() -> Option<Table> {
     Some(Table::new(tags, FLOWS.get_ptr_mut(0)?.cast()))
 }
 
-/// Counts a packet of a rejected or untracked flow, where a flow log wants it.
+/// Counts a packet of a rejected or untracked flow, where a flow log wants it. Its key and place replace
+/// those of the connection that it does not belong to, in the packet's context: were they on the stack,
+/// the verifier would follow what each comparison tells of them.
+///
+/// # Safety
+///
+/// The context is this CPU's own, and nobody else refers to its key and place.
 #[inline(never)]
-pub(crate) fn count(seen: &Seen<'_>, reason: Reason) -> u32 {
+pub(crate) unsafe fn count(seen: &Seen<'_>, context: *mut Context, reason: Reason) -> u32 {
     let Some(interval) = seen.context.moment.interval() else { return 0 };
-    let key = seen.flow_key(reason);
-    let Some(entry) = find_or_insert(seen, &key, interval) else {
+    // SAFETY: by the caller.
+    unsafe { (*context).key = seen.flow_key(reason) };
+    verifier::forget_memory();
+    let Some(place) = Table::place(&seen.context.key) else { return 0 };
+    // SAFETY: by the caller.
+    unsafe { (*context).place = place };
+    verifier::forget_memory();
+    let Some(entry) = find_or_insert(seen, interval) else {
         let measure = &seen.context.measure;
         account::count_lost(settings::slot(), seen.direction, measure.packets, measure.bytes);
         return 0;
@@ -59,17 +71,17 @@ pub(crate) fn count(seen: &Seen<'_>, reason: Reason) -> u32 {
 }
 
 #[inline(always)]
-fn find_or_insert(seen: &Seen<'_>, key: &Key, interval: u32) -> Option<*mut Flow> {
+fn find_or_insert(seen: &Seen<'_>, interval: u32) -> Option<*mut Flow> {
     let table = table()?;
-    let place = Table::place(key)?;
-    if let Some(slot) = table::find(&table, &place, key) {
+    let (key, place) = (&seen.context.key, &seen.context.place);
+    if let Some(slot) = table::find(&table, place, key) {
         return Some(table.entry(seen.forget(slot)));
     }
-    if !table::lock(&table, &place) {
+    if !table::lock(&table, place) {
         return None;
     }
-    let entry = insert(&table, &place, key, seen, interval);
-    table::unlock(&table, &place);
+    let entry = insert(&table, place, key, seen, interval);
+    table::unlock(&table, place);
     entry
 }
 

@@ -104,7 +104,8 @@ fn judge_read<S: Source>(source: &S, seen: &Seen<'_>, context: *mut Context) -> 
     // Packets of connections are counted in the connection's entry.
     let logged = seen.context.moment.interval().is_some();
     if logged && reason.judged() && !matches!(reason, Reason::Connection | Reason::NewConnection) {
-        seen.forget(flows::count(seen, reason));
+        // SAFETY: as above; what was found out about the packet's connection is of no use any more.
+        seen.forget(unsafe { flows::count(seen, context, reason) });
     }
     reason
 }

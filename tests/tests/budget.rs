@@ -21,10 +21,10 @@ struct Budget {
 }
 
 const BUDGETS: [Budget; 5] = [
-    Budget { name: programs::XDP, verified: 375_000, machine_code: 36_500 },
-    Budget { name: programs::TC_RECEIVE, verified: 372_000, machine_code: 36_700 },
-    Budget { name: programs::TC_SEND, verified: 372_000, machine_code: 36_900 },
-    Budget { name: programs::SWEEP, verified: 51_100, machine_code: 5_950 },
+    Budget { name: programs::XDP, verified: 417_000, machine_code: 44_000 },
+    Budget { name: programs::TC_RECEIVE, verified: 433_000, machine_code: 44_200 },
+    Budget { name: programs::TC_SEND, verified: 505_000, machine_code: 44_400 },
+    Budget { name: programs::SWEEP, verified: 79_200, machine_code: 6_650 },
     Budget { name: programs::CLOCK, verified: 21, machine_code: 137 },
 ];
 
