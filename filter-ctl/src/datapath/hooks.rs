@@ -20,7 +20,7 @@ use filter_common::abi::{Link, programs};
 use super::{
     device::{self, Device, Filter},
     error::Error,
-    kernel,
+    kernel, object,
 };
 use crate::state::Hook;
 
@@ -207,7 +207,7 @@ fn attach_xdp(ebpf: &mut Ebpf, device: &Device, mode: XdpMode) -> Result<Attache
     let failed = |error| Error::program(programs::XDP)(error);
     let program: &mut Xdp = program(ebpf, programs::XDP)?.try_into().map_err(failed)?;
     if program.fd().is_err() {
-        program.load().map_err(failed)?;
+        object::load_program(|| program.load()).map_err(failed)?;
     }
     let id = program.attach_to_if_index(device.ifindex, mode).map_err(failed)?;
     let link = program.take_link(id).map_err(failed)?;
@@ -296,7 +296,7 @@ fn classifier(ebpf: &mut Ebpf, side: Side) -> Result<&mut SchedClassifier, Error
     let failed = |error| Error::program(side.program())(error);
     let program: &mut SchedClassifier = program(ebpf, side.program())?.try_into().map_err(failed)?;
     if program.fd().is_err() {
-        program.load().map_err(failed)?;
+        object::load_program(|| program.load()).map_err(failed)?;
     }
     Ok(program)
 }

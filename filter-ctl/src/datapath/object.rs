@@ -1,8 +1,8 @@
 //! The embedded kernel programs: what they declare, and how they are loaded.
 
-use std::path::Path;
+use std::{io::ErrorKind, path::Path};
 
-use aya::{Ebpf, EbpfLoader, include_bytes_aligned, maps::MapInfo};
+use aya::{Ebpf, EbpfLoader, include_bytes_aligned, maps::MapInfo, programs::ProgramError};
 use aya_obj::Object;
 use filter_common::abi::{self, globals, maps};
 
@@ -65,6 +65,26 @@ pub fn load(places: &Places, constants: Option<&Constants>) -> Result<Ebpf, Erro
     Ok(loader.load(object)?)
 }
 
+/// How often a program is given to the verifier, which gives up when a signal arrives. As many
+/// times as libbpf does.
+const TRIES: u32 = 5;
+
+/// Loads a program, and again if a signal interrupted the verifier: being stopped and continued
+/// is enough.
+///
+/// # Errors
+///
+/// What the kernel's last answer was.
+pub fn load_program(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+    for _ in 1..TRIES {
+        match load() {
+            Err(ProgramError::LoadError { io_error, .. }) if io_error.kind() == ErrorKind::WouldBlock => {}
+            done => return done,
+        }
+    }
+    load()
+}
+
 /// Compares every pinned map with what the object declares. aya reuses a pin of any shape, and
 /// the kernel would then write values of its size into memory of ours.
 fn check_shapes(object: &[u8], places: &Places) -> Result<(), Error> {
@@ -116,7 +136,30 @@ fn parse(object: &[u8]) -> Result<Object, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
+
+    /// Whether it was loaded, and after how many tries, if so many of them fail with an error.
+    fn load_after(failures: u32, error: i32) -> (bool, u32) {
+        let mut tries = 0;
+        let loaded = load_program(|| {
+            tries += 1;
+            if tries > failures {
+                return Ok(());
+            }
+            let io_error = io::Error::from_raw_os_error(error);
+            Err(ProgramError::LoadError { io_error, verifier_log: aya_obj::VerifierLog::new(String::new()) })
+        });
+        (loaded.is_ok(), tries)
+    }
+
+    #[test]
+    fn an_interrupted_verifier_is_asked_again() {
+        assert_eq!(load_after(2, libc::EAGAIN), (true, 3));
+        assert_eq!(load_after(u32::MAX, libc::EAGAIN), (false, TRIES));
+        assert_eq!(load_after(1, libc::EACCES), (false, 1));
+    }
 
     /// LLVM merges equal constants: with a load-time constant that is initialised to 0, every
     /// `&0` of the programs (the key of a one-entry array) may be that constant's memory, which

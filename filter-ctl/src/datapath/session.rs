@@ -95,7 +95,7 @@ impl Session {
                 }
                 let program = ebpf.program_mut(name).ok_or_else(|| Error::MissingSymbol(name.to_owned()))?;
                 let program: &mut Xdp = program.try_into().map_err(Error::program(name))?;
-                program.load().map_err(Error::program(name))?;
+                object::load_program(|| program.load()).map_err(Error::program(name))?;
                 program.pin(pin(name))?;
             }
         }
