@@ -17,8 +17,9 @@ use crate::lab::{DEVICE, Lab, Namespace};
 
 /// Frames that the kernel hands over at once.
 const BATCH: u32 = 64;
-/// Frames of one system call while it rains: a hundredth of a second.
-const CALL: u32 = 1 << 16;
+/// Frames of one system call while it rains: half a second. Each call ends with a pause, as the
+/// kernel waits until nobody uses its frames any more.
+const CALL: u32 = 1 << 22;
 /// Longer than any measurement; a sender that nobody stops ends by itself.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -106,6 +107,20 @@ impl Sender {
     /// Sends so many packets.
     pub(super) fn send(&self, count: u32) -> Result<()> {
         self.namespace.enter(|| self.run(count))?
+    }
+
+    /// What is sent, as packets that a raw socket takes, one after the other.
+    pub(super) fn packets(&self, traffic: Traffic) -> impl Iterator<Item = [u8; 46]> {
+        let frame = frame(self.addresses, self.target, traffic.port);
+        let mut sending = traffic.sending(&frame, self.device);
+        std::iter::from_fn(move || {
+            let (source, checksum) = sending.advance();
+            let mut packet = [0; 46];
+            packet.copy_from_slice(&frame[14..]);
+            packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+            packet[12..16].copy_from_slice(&source.to_be_bytes());
+            Some(packet)
+        })
     }
 
     /// Sends as fast as it can until told to stop.

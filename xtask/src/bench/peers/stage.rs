@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,12 +18,15 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use super::super::{count, cpu};
 use super::sender::{Limits, Sender, Traffic};
-use crate::lab::{DEVICE, Family, Host, Lab};
+use crate::lab::{DEVICE, Family, Host, Lab, Namespace};
 use crate::shell;
 
 /// The workload's address. Outside of 10.0.0.0/8, so that no random source is exempt as one of
 /// the first four of its subnet.
 pub(super) const WORKLOAD: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 20);
+
+/// The remote end's address beside it.
+const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 /// How long it rains before it is measured.
 const WARM_UP: Duration = Duration::from_millis(200);
@@ -62,11 +65,9 @@ impl Stage {
         let lab = Lab::build(purpose, binary)?;
         lab.workload.address(WORKLOAD.into(), 24, DEVICE)?;
         // A filter that drops everything else would drop the question for an address, too.
-        let router = Host::Router.address(Family::V4).to_string();
-        let hardware = lab.remote.hardware_address(DEVICE)?.map(|byte| format!("{byte:02x}")).join(":");
-        let mut neighbour = lab.workload.command("ip");
-        neighbour.args(["neighbour", "replace", &router, "lladdr", &hardware, "dev", DEVICE]);
-        shell::read(neighbour.args(["nud", "permanent"]))?;
+        lab.remote.address(ROUTER.into(), 24, DEVICE)?;
+        introduce(&lab.workload, Host::Router.address(Family::V4), &lab.remote)?;
+        introduce(&lab.remote, WORKLOAD.into(), &lab.workload)?;
         // A veth device takes frames only where its other end polls, as it does for GRO.
         shell::read(lab.workload.command("ethtool").args(["-K", DEVICE, "gro", "on"]))?;
         let thread = threaded(&lab)?;
@@ -141,6 +142,14 @@ impl Stage {
     pub(super) fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
         shell::read(self.lab.workload.command(program).args(arguments))
     }
+}
+
+/// Tells one end for good which Ethernet address an address of the other has.
+fn introduce(end: &Namespace, address: IpAddr, other: &Namespace) -> Result<()> {
+    let hardware = other.hardware_address(DEVICE)?.map(|byte| format!("{byte:02x}")).join(":");
+    let mut command = end.command("ip");
+    command.args(["neighbour", "replace", &address.to_string(), "lladdr", &hardware, "dev", DEVICE]);
+    shell::read(command.args(["nud", "permanent"])).map(drop)
 }
 
 /// Gives the workload's device a polling thread, and that a processor of its own.
