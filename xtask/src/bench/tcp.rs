@@ -5,7 +5,7 @@
 //! again. *Connections*: open one, one byte there and one back, close it, again and again.
 
 use std::fmt::Write as _;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::thread::{self, JoinHandle};
@@ -197,17 +197,18 @@ fn serve(mut stream: TcpStream) -> io::Result<()> {
             let mut block = vec![0; 256 << 10];
             let mut total = 0;
             loop {
-                match stream.read(&mut block)? {
-                    0 => return stream.write_all(&u64::to_be_bytes(total)),
-                    read => total += read as u64,
+                match stream.read(&mut block) {
+                    Ok(0) => return stream.write_all(&u64::to_be_bytes(total)),
+                    Ok(read) => total += read as u64,
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
                 }
             }
         }
         b'R' => loop {
-            match stream.read(&mut byte)? {
-                0 => return Ok(()),
-                _ => stream.write_all(&byte)?,
-            }
+            // It ends with the error that there is nothing more to read.
+            stream.read_exact(&mut byte)?;
+            stream.write_all(&byte)?;
         },
         _ => stream.write_all(&byte),
     }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::contender::{Contender, Kind};
+use super::retry;
 use super::rules::{FLOWS, Rules, TABLE};
 use super::sender::Traffic;
 use super::stage::{Flood, Stage, WORKLOAD};
@@ -91,16 +92,6 @@ fn raw() -> io::Result<UdpSocket> {
     }
     // SAFETY: the descriptor was just made and nobody else owns it.
     Ok(UdpSocket::from(unsafe { OwnedFd::from_raw_fd(descriptor) }))
-}
-
-/// Does again what was interrupted, as it is when the machine was stopped for a moment.
-fn retry<T>(mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match work() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            done => return done,
-        }
-    }
 }
 
 /// Packets so far that the contender did not find an established flow for.

@@ -14,6 +14,7 @@ mod sender;
 mod stage;
 
 use std::fs;
+use std::io;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -180,5 +181,15 @@ impl Cell {
         contender.unload(stage)?;
         self.add(flood);
         Ok(())
+    }
+}
+
+/// Does again what was interrupted, as it is when the machine was stopped for a moment.
+fn retry<T>(mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match work() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
     }
 }

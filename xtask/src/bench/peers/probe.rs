@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::contender::{Contender, Kind};
+use super::retry;
 use super::rules::Rules;
 use super::sender::Traffic;
 use super::stage::Stage;
@@ -102,7 +103,7 @@ fn arrivals(sockets: &[(u16, UdpSocket)], probes: &[Probe; 4]) -> Result<Vec<(Ip
 
 /// The next datagram's sender, if there is one in time.
 fn receive(socket: &UdpSocket) -> Result<Option<Ipv4Addr>> {
-    match socket.recv_from(&mut [0; 64]) {
+    match retry(|| socket.recv_from(&mut [0; 64])) {
         Ok((_, from)) => match from.ip() {
             IpAddr::V4(source) => Ok(Some(source)),
             IpAddr::V6(source) => bail!("a datagram from {source}"),

@@ -1,6 +1,7 @@
 //! The sender, and the two programs that are the limits: user space's side of
 //! `filter-ebpf/src/bench_sender.rs`.
 
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use aya::maps::{Array, MapData};
 use aya::programs::xdp::XdpLinkId;
-use aya::programs::{TestRun, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
+use aya::programs::{ProgramError, TestRun, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, Pod};
 use filter_common::sender::Sending;
 
@@ -137,10 +138,21 @@ impl Sender {
 
     fn run(&self, count: u32) -> Result<()> {
         let program: &Xdp = self.ebpf.program("bench_send").context("no sender")?.try_into()?;
-        let attrs = TestRunAttrs::new().xdp_live_frames(BATCH.min(count));
-        let options =
-            TestRunOptions { data_in: Some(&self.frame), repeat: count, attrs, ..TestRunOptions::new() };
-        program.test_run(options).context("cannot send frames (kernel 5.18 or later)")?;
+        let end = self.sent()? + u64::from(count);
+        let mut left = count;
+        while left > 0 {
+            let attrs = TestRunAttrs::new().xdp_live_frames(BATCH.min(left));
+            let options =
+                TestRunOptions { data_in: Some(&self.frame), repeat: left, attrs, ..TestRunOptions::new() };
+            left = match program.test_run(options) {
+                Ok(_) => 0,
+                // A signal: even being stopped and continued is one.
+                Err(ProgramError::SyscallError(error)) if error.io_error.kind() == ErrorKind::Interrupted => {
+                    u32::try_from(end.saturating_sub(self.sent()?))?
+                }
+                Err(error) => return Err(error).context("cannot send frames (kernel 5.18 or later)"),
+            };
+        }
         Ok(())
     }
 }
