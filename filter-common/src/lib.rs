@@ -20,6 +20,7 @@ pub mod exempt;
 pub mod packet;
 pub mod policy;
 pub mod record;
+pub mod sender;
 pub mod service;
 pub mod table;
 pub mod track;

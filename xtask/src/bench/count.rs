@@ -194,7 +194,7 @@ fn lost(namespace: &Namespace, side: &str, counter: &str) -> Result<u64> {
 }
 
 /// A counter out of a file whose lines come in pairs: names, then values.
-fn counter(text: &str, kind: &str, name: &str) -> Result<u64> {
+pub(super) fn counter(text: &str, kind: &str, name: &str) -> Result<u64> {
     let mut lines = text.lines().filter(|line| line.split(' ').next() == Some(kind));
     let (names, values) = lines.next().zip(lines.next()).with_context(|| format!("no {kind} counters"))?;
     let mut pairs = names.split(' ').zip(values.split(' '));

@@ -36,9 +36,18 @@ impl Sample {
 
     /// The median of the shares that each measurement has of the other's of the same run.
     pub(super) fn share_of(&self, other: &Self) -> f64 {
-        let mut shares = Self::default();
-        self.made.iter().zip(&other.made).for_each(|(part, whole)| shares.add(part / whole));
-        shares.median()
+        self.with(other, |part, whole| part / whole).median()
+    }
+
+    /// How much more each measurement is than the other's of the same run.
+    pub(super) fn over(&self, other: &Self) -> Self {
+        self.with(other, |more, less| more - less)
+    }
+
+    fn with(&self, other: &Self, join: fn(f64, f64) -> f64) -> Self {
+        let mut joined = Self::default();
+        self.made.iter().zip(&other.made).for_each(|(own, other)| joined.add(join(*own, *other)));
+        joined
     }
 
     pub(super) fn json(&self) -> Value {
@@ -67,5 +76,6 @@ mod tests {
             whole.add(without);
         }
         assert_eq!(part.share_of(&whole), 0.9);
+        assert_eq!((whole.over(&part).least(), whole.over(&part).most()), (1.0, 1.0));
     }
 }

@@ -1,12 +1,14 @@
 //! filter-ctl for the small network, with a state of its own: nothing else that is attached on
 //! this machine is touched.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use serde_json::Value;
 
 use super::{DEVICE, Namespace, undo};
 use crate::shell;
@@ -81,8 +83,25 @@ impl Filter {
 
     /// Attaches the policy to the workload's device; the answer is what filter-ctl said.
     pub(crate) fn attach(&self, policy: &Path, hook: Hook) -> Result<String> {
+        self.attach_with(policy, hook.options())
+    }
+
+    /// The same with options of one's own.
+    pub(crate) fn attach_with(&self, policy: &Path, options: &[&str]) -> Result<String> {
         let mut command = self.command(&["attach", DEVICE, "--side", "workload"]);
-        shell::read(command.args(hook.options()).arg("--policy").arg(policy))
+        shell::read(command.args(options).arg("--policy").arg(policy))
+    }
+
+    /// The device's packets by the name of their reason, of both directions.
+    pub(crate) fn reasons(&self) -> Result<BTreeMap<String, u64>> {
+        let text = shell::read(&mut self.command(&["status", DEVICE, "--output", "json"]))?;
+        let status: Value = serde_json::from_str(&text).context("status wrote what is not JSON")?;
+        let reasons = status["interfaces"][0]["reasons"].as_array().context("status names no reasons")?;
+        let packets = |reason: &Value| {
+            let of = |direction: &str| reason["packets"][direction].as_u64();
+            Some((reason["reason"].as_str()?.to_owned(), of("ingress")? + of("egress")?))
+        };
+        reasons.iter().map(packets).collect::<Option<_>>().context("a reason without a name or packets")
     }
 
     /// Applies a changed policy to what is attached.

@@ -30,7 +30,7 @@ pub(crate) use filter::{Filter, Hook};
 pub(crate) use namespace::Namespace;
 pub(crate) use server::{Server, echo_lines, echo_udp, greet};
 pub(crate) use socket::connect;
-pub(crate) use undo::guard;
+pub(crate) use undo::{guard, make};
 
 /// The device's name at both ends.
 pub(crate) const DEVICE: &str = "eth0";

@@ -80,6 +80,20 @@ impl Namespace {
         self.ip(&arguments)
     }
 
+    /// A device's Ethernet address.
+    pub(crate) fn hardware_address(&self, device: &str) -> Result<[u8; 6]> {
+        let text = shell::read(Command::new("ip").args(["-n", &self.name, "-json", "link", "show", device]))?;
+        let parsed: serde_json::Value = serde_json::from_str(&text).context("ip wrote what is not JSON")?;
+        let written = parsed[0]["address"].as_str().with_context(|| format!("{device} has no address"))?;
+        let mut address = [0; 6];
+        let mut parts = written.split(':');
+        for byte in &mut address {
+            let part = parts.next().with_context(|| format!("no Ethernet address: {written}"))?;
+            *byte = u8::from_str_radix(part, 16)?;
+        }
+        Ok(address)
+    }
+
     /// Makes IPv6 addresses of devices to come usable at once, their link-local ones included:
     /// nobody else is on this link who could have them.
     pub(super) fn without_address_detection(&self) -> Result<()> {

@@ -23,7 +23,7 @@ static ALARM: AtomicI32 = AtomicI32::new(-1);
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Makes something that `undo` removes. `undo` must bear that the thing was never made.
-pub(super) fn make<T>(undo: impl FnOnce() + Send + 'static, create: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn make<T>(undo: impl FnOnce() + Send + 'static, create: impl FnOnce() -> Result<T>) -> Result<T> {
     let mut made = lock();
     made.push(Box::new(undo));
     create()

@@ -15,7 +15,7 @@ use crate::shell::{self, progress};
 use crate::workspace;
 
 pub(crate) use debian::Suites;
-pub(crate) use packages::{BENCH, DEMO, KERNELS, MUTANTS, TESTS, tools};
+pub(crate) use packages::{BENCH, DEMO, KERNELS, MUTANTS, PEERS, TESTS, tools};
 
 /// Prepares this machine: the Rust parts, the system tools and bpffs.
 ///
@@ -48,7 +48,7 @@ pub(crate) fn perform(arguments: &Arguments) -> Result<()> {
     shell::require_root("setup", "it installs system tools and mounts bpffs")?;
     tools(TESTS)?;
     if arguments.all {
-        tools(&[KERNELS, BENCH, DEMO, MUTANTS].concat())?;
+        tools(&[KERNELS, BENCH, PEERS, DEMO, MUTANTS].concat())?;
     }
     bpffs()?;
     progress("everything is in place");

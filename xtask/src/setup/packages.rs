@@ -17,6 +17,14 @@ pub(crate) const DEMO: &[Tool] =
 pub(crate) const BENCH: &[Tool] =
     &[("ip", "iproute2"), ("nsenter", "util-linux"), ("iperf3", "iperf3"), ("ethtool", "ethtool")];
 
+/// The packet filters that ours is measured against.
+pub(crate) const PEERS: &[Tool] = &[
+    ("nft", "nftables"),
+    ("iptables-legacy-restore", "iptables"),
+    ("ipset", "ipset"),
+    ("xdp-filter", "xdp-tools"),
+];
+
 /// What the tests start.
 pub(crate) const TESTS: &[Tool] = &[
     ("ip", "iproute2"),
