@@ -57,13 +57,15 @@ pub mod maps {
     pub const FRAGMENTS: &str = "FRAGMENTS";
     /// [`super::Usage`] by interface slot.
     pub const USAGE: &str = "USAGE";
+    /// [`super::Ports`] by interface slot.
+    pub const PORTS: &str = "PORTS";
     /// [`crate::counters::Counters`] by interface slot, per CPU.
     pub const COUNTERS: &str = "COUNTERS";
     /// The ring buffer of [`crate::record::FlowRecord`].
     pub const RECORDS: &str = "RECORDS";
 
     /// Every map that outlives the process, in the order in which they are pinned.
-    pub const PINNED: [&str; 12] = [
+    pub const PINNED: [&str; 13] = [
         CONFIG,
         POLICY_SMALL,
         POLICY_MEDIUM,
@@ -74,6 +76,7 @@ pub mod maps {
         FLOWS,
         FRAGMENTS,
         USAGE,
+        PORTS,
         COUNTERS,
         RECORDS,
     ];
@@ -155,6 +158,10 @@ pub struct Usage {
 }
 
 const _: () = assert!(size_of::<Usage>() == 24);
+
+/// Local ports of an interface that a connection has had since it was attached: a bit for each port of
+/// TCP, then of UDP.
+pub type Ports = [u64; 2 * (1 << 16) / 64];
 
 /// What [`programs::SWEEP`] shall do.
 #[repr(C)]

@@ -366,6 +366,55 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_again_without_an_answer_is_still_unanswered() {
+        assert_eq!(run(Phase::UdpAskedAgain, &[(Ingress, 0), (Ingress, 0)]), Some(Phase::UdpAskedAgain));
+        assert_eq!(run(Phase::IcmpAsked, &[(Ingress, 0)]), Some(Phase::IcmpAsked));
+        assert_eq!(run(Phase::OtherOneWay, &[(Ingress, 0)]), Some(Phase::OtherOneWay));
+        assert_eq!(run(Phase::IcmpAsked, &[(Egress, 0)]), Some(Phase::IcmpAnswered));
+        assert_eq!(run(Phase::OtherOneWay, &[(Egress, 0)]), Some(Phase::OtherBothWays));
+    }
+
+    #[test]
+    fn flags_concern_tcp_only() {
+        for phase in [Phase::UdpStream, Phase::IcmpAnswered, Phase::OtherBothWays] {
+            for flags in [SYN, FIN, RST, ACK] {
+                assert_eq!(run(phase, &[(Ingress, flags), (Egress, flags)]), Some(phase), "{flags:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_follows_a_fin_of_the_same_side_is_no_answer_to_it() {
+        let steps = [(Ingress, FIN | ACK), (Ingress, ACK), (Ingress, ACK)];
+        assert_eq!(run(Phase::TcpEstablished, &steps), Some(Phase::TcpFinWait));
+    }
+
+    #[test]
+    fn every_phase_has_a_word_for_it() {
+        assert_eq!(
+            Phase::ALL.map(Phase::name),
+            [
+                "one-way",
+                "answered",
+                "answered",
+                "stream",
+                "syn-sent",
+                "syn-received",
+                "established",
+                "fin-wait",
+                "close-wait",
+                "time-wait",
+                "closed",
+                "picked-up",
+                "asked",
+                "answered",
+                "one-way",
+                "both-ways",
+            ]
+        );
+    }
+
+    #[test]
     fn a_syn_in_the_handshake_is_the_connections_own() {
         for (phase, anew) in [
             (Phase::TcpSynSent, false),

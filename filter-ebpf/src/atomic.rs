@@ -72,3 +72,14 @@ pub(crate) unsafe fn set_bits(at: *mut u32, bits: u32) {
     // SAFETY: by the caller.
     unsafe { atomic_or::<u32, u32, ORDER>(at, bits) };
 }
+
+/// As [`set_bits`], for 64 bits.
+///
+/// # Safety
+///
+/// The pointer is into a map value and aligned.
+#[inline(always)]
+pub(crate) unsafe fn set_bits_u64(at: *mut u64, bits: u64) {
+    // SAFETY: by the caller.
+    unsafe { atomic_or::<u64, u64, ORDER>(at, bits) };
+}

@@ -14,7 +14,7 @@ use filter_common::{
 use crate::{
     account, atomic,
     maps::{CONNECTION_TAGS, CONNECTIONS, USAGE},
-    memory,
+    memory, ports,
     seen::{Seen, fact},
     settings, sweep,
 };
@@ -151,6 +151,8 @@ pub(crate) fn open(seen: &Seen<'_>, cached: Cached) -> *mut Connection {
         Reserved::Mine(slot) => {
             let slot = seen.forget(slot);
             let entry = table.entry(slot);
+            // Before the entry can be found, or its next packet would not look for it.
+            ports::remember(seen);
             // SAFETY: the slot is reserved, so the entry is ours but for packets that found its
             // former connection just before: those only add to counts and compare-and-swap the
             // state, which the incarnation makes fail.

@@ -32,6 +32,8 @@ mod pipeline;
 #[cfg(target_arch = "bpf")]
 mod policy;
 #[cfg(target_arch = "bpf")]
+mod ports;
+#[cfg(target_arch = "bpf")]
 mod seen;
 #[cfg(target_arch = "bpf")]
 mod settings;

@@ -10,7 +10,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use filter_common::{
-    abi::{self, Config, FragmentKey, FragmentVerdict, MAX_INTERFACES, Usage},
+    abi::{self, Config, FragmentKey, FragmentVerdict, MAX_INTERFACES, Ports, Usage},
     connection::{Connection, Flow},
     counters::Counters,
     policy::TIERS,
@@ -54,6 +54,8 @@ pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentVerdict, { abi::FRA
 
 #[btf_map]
 pub(crate) static USAGE: Array<Usage, SLOTS> = Array::new();
+#[btf_map]
+pub(crate) static PORTS: Array<Ports, SLOTS> = Array::new();
 #[btf_map]
 pub(crate) static COUNTERS: PerCpuArray<Counters, SLOTS> = PerCpuArray::new();
 

@@ -21,7 +21,7 @@ use crate::{
     connections::{self, Hit},
     flows, fragments,
     maps::CONTEXT,
-    policy,
+    policy, ports,
     seen::{Context, Role, Seen, fact},
     settings,
     source::Source,
@@ -140,7 +140,8 @@ fn decide<S: Source>(source: &S, seen: &Seen<'_>, context: *mut Context) -> Reas
         }
         classify_mirror(seen);
         if !found {
-            return open(seen, &hit);
+            // SAFETY: as above.
+            return unsafe { open(seen, &hit, place) };
         }
         recall_acl(seen, &hit);
     }
@@ -154,13 +155,29 @@ fn decide<S: Source>(source: &S, seen: &Seen<'_>, context: *mut Context) -> Reas
 /// The place is in the context.
 #[inline(always)]
 unsafe fn find(seen: &Seen<'_>, table: &connections::Table, place: *mut table::Place) -> u32 {
-    if matches!(seen.role(), Role::Nothing) {
-        return NOWHERE;
+    match seen.role() {
+        Role::Nothing => return NOWHERE,
+        Role::Own if !ports::may_be_connected(seen) => return NOWHERE,
+        _ => {}
     }
-    let Some(at) = connections::Table::place(&seen.context.key) else { return NOWHERE };
+    // SAFETY: by the caller.
+    match unsafe { write_place(seen, place) } {
+        Some(at) => table::find(table, &at, &seen.context.key).unwrap_or(NOWHERE),
+        None => NOWHERE,
+    }
+}
+
+/// Writes where the packet's key may stand.
+///
+/// # Safety
+///
+/// The place is in the context.
+#[inline(always)]
+unsafe fn write_place(seen: &Seen<'_>, place: *mut table::Place) -> Option<table::Place> {
+    let at = connections::Table::place(&seen.context.key)?;
     // SAFETY: by the caller.
     unsafe { *place = at };
-    table::find(table, &at, &seen.context.key).unwrap_or(NOWHERE)
+    Some(at)
 }
 
 /// What a connection in the table knows: that the packet is its own, and what the network ACL
@@ -245,8 +262,12 @@ fn recall_acl(seen: &Seen<'_>, hit: &Hit) {
 }
 
 /// What becomes of a packet of no known connection that the rules accept: if it can, it opens one.
+///
+/// # Safety
+///
+/// The place is in the context.
 #[inline(always)]
-fn open(seen: &Seen<'_>, hit: &Hit) -> Reason {
+unsafe fn open(seen: &Seen<'_>, hit: &Hit, place: *mut table::Place) -> Reason {
     let packet = &seen.context.packet;
     let forward = seen.forward();
     if (packet.protocol == TCP || packet.protocol == UDP) && untracked(forward, seen.mirror()) {
@@ -260,6 +281,12 @@ fn open(seen: &Seen<'_>, hit: &Hit) -> Reason {
         let segment = packet.protocol == TCP && !track::is_bare_syn(packet.tcp_flags);
         return if segment && seen.is_strict() { Reason::StrictTcp } else { Reason::Stray };
     }
+    // It may not have been looked up.
+    // SAFETY: by the caller.
+    if unsafe { write_place(seen, place) }.is_none() {
+        return Reason::AllowanceExceeded;
+    }
+    verifier::forget_memory();
     let entry = connections::open(seen, cached(seen));
     if entry.is_null() {
         connections::make_room(seen.context.moment.stamp);

@@ -155,7 +155,7 @@ impl Seen<'_> {
 
     /// The interface's port and the other end's.
     #[inline(always)]
-    const fn ports(&self) -> (u16, u16) {
+    pub(crate) const fn ports(&self) -> (u16, u16) {
         match self.direction {
             Direction::Ingress => (self.context.packet.destination_port, self.context.packet.source_port),
             Direction::Egress => (self.context.packet.source_port, self.context.packet.destination_port),

@@ -37,16 +37,20 @@ const BYSTANDERS: u32 = 1 << 19;
 /// What is measured, with what it aims at (`docs/benchmarks`), in nanoseconds.
 #[derive(Clone, Copy)]
 enum Work {
-    /// New packets that no rule admits, from random addresses within the prefixes of so many rules.
+    /// New packets that no rule admits, from random addresses within the prefixes of so many rules, to a
+    /// port that has had no connection.
     Reject { rules: u32 },
+    /// The same, to a port that has had one: each packet's connection must be looked up.
+    RejectAtService { rules: u32 },
     /// Packets of so many established connections in random order, logged.
     Established { connections: u32 },
 }
 
-const ROWS: [(Work, [Option<i64>; 2]); 6] = [
+const ROWS: [(Work, [Option<i64>; 2]); 7] = [
     (Work::Reject { rules: 10 }, [None, None]),
     (Work::Reject { rules: 1_000 }, [Some(35), Some(55)]),
     (Work::Reject { rules: 100_000 }, [Some(50), Some(110)]),
+    (Work::RejectAtService { rules: 1_000 }, [None, None]),
     (Work::Established { connections: 1_000 }, [Some(25), Some(35)]),
     (Work::Established { connections: 100_000 }, [Some(60), Some(80)]),
     (Work::Established { connections: 900_000 }, [None, None]),
@@ -84,6 +88,7 @@ impl Work {
         let family = if wide { "IPv6" } else { "IPv4" };
         match self {
             Self::Reject { rules } => format!("rejected, {family}, {rules} rules"),
+            Self::RejectAtService { rules } => format!("rejected at a service, {family}, {rules} rules"),
             Self::Established { connections } => format!("established, {family}, {connections} connections"),
         }
     }
@@ -99,6 +104,11 @@ fn policy(work: Work, wide: bool) -> EffectivePolicy {
     let mut ingress = vec![GroupRule::new(RuleService::Tcp(22, 22), everywhere)];
     match work {
         Work::Reject { rules } => ingress.extend((0..rules).map(|number| rule(number, wide))),
+        Work::RejectAtService { rules } => {
+            ingress.extend((0..rules).map(|number| rule(number, wide)));
+            let [client, _] = client(wide);
+            ingress.push(GroupRule::new(RuleService::Udp(9, 9), Peer::Cidr(client.parse().expect("a host"))));
+        }
         Work::Established { .. } => policy.flow_log_interval = Some(60),
     }
     policy.groups[0].ingress = ingress;
@@ -121,8 +131,13 @@ fn rule(number: u32, wide: bool) -> GroupRule {
 fn measure(eni: &mut Eni<'_>, wrapper: &mut Wrapper, work: Work, wide: bool, aim: Option<i64>) -> Value {
     let name = work.name(wide);
     let (frame, remotes, expected) = match work {
-        Work::Reject { rules } => {
+        Work::Reject { rules } | Work::RejectAtService { rules } => {
             open(eni, wrapper, BYSTANDERS, wide);
+            if matches!(work, Work::RejectAtService { .. }) {
+                let ([_, from], [_, to]) = (client(wide), ends(wide, 9));
+                let outcome = eni.judge(Ingress, &frame::udp(&from, &to));
+                assert_eq!(outcome.reason, Reason::NewConnection, "the service has a client");
+            }
             let [from, to] = ends(wide, 9);
             (frame::udp_with(&from, &to, 18), Remotes::Within(rules), Reason::SecurityGroup)
         }
@@ -175,6 +190,15 @@ fn ends(wide: bool, port: u16) -> [String; 2] {
         ["[2001:db8:b::1]:40000".to_owned(), format!("[2001:db8:0:1::20]:{port}")]
     } else {
         ["11.0.0.1:40000".to_owned(), format!("10.0.1.20:{port}")]
+    }
+}
+
+/// A service's one client: its prefix, its address and port.
+fn client(wide: bool) -> [String; 2] {
+    if wide {
+        ["2001:db8:c::1/128".to_owned(), "[2001:db8:c::1]:40000".to_owned()]
+    } else {
+        ["192.0.2.1/32".to_owned(), "192.0.2.1:40000".to_owned()]
     }
 }
 

@@ -25,7 +25,7 @@ use aya::{
 };
 pub use eni::{Eni, ring_capacity};
 use filter_common::{
-    abi::{Config, FRAGMENT_SECONDS, Link, Side, maps, programs},
+    abi::{Config, FRAGMENT_SECONDS, Link, Ports, Side, maps, programs},
     verdict::Reason,
 };
 use filter_ctl::{
@@ -114,6 +114,7 @@ pub struct Programs {
     hooks: HashMap<Setting, Hooks>,
     /// Open once: they are read for every frame.
     counters: PerCpuArray<MapData, eni::PlainCounters>,
+    ports: Array<MapData, Ports>,
     generation: u32,
     moved: u64,
     // Goes with the process.
@@ -186,7 +187,8 @@ impl Programs {
         write_secret(&host);
         let counters = Map::PerCpuArray(host.map(maps::COUNTERS).expect("the counters"));
         let counters = counters.try_into().expect("an array per CPU");
-        Self { host, places, hooks: HashMap::new(), counters, generation: 0, moved: 0, _bpffs: bpffs }
+        let ports = Map::Array(host.map(maps::PORTS).expect("the ports")).try_into().expect("an array");
+        Self { host, places, hooks: HashMap::new(), counters, ports, generation: 0, moved: 0, _bpffs: bpffs }
     }
 
     /// The maps.

@@ -12,7 +12,7 @@ use aya::{
 };
 use aya_obj::programs::XdpAttachType;
 use filter_common::{
-    abi::{self, Config, Sweep, Usage, maps, programs},
+    abi::{self, Config, Ports, Sweep, Usage, maps, programs},
     counters::Counters,
 };
 
@@ -204,6 +204,7 @@ impl Host {
     /// Zeroes what is counted for a slot, before it is given to an interface.
     pub(super) fn clear_slot(&self, slot: u32) -> Result<(), Error> {
         self.update(maps::USAGE, slot, &[0; size_of::<Usage>()])?;
+        self.update(maps::PORTS, slot, &[0; size_of::<Ports>()])?;
         self.update(maps::COUNTERS, slot, &vec![0; size_of::<Counters>() * cpus()?])
     }
 

@@ -8,7 +8,7 @@ use aya::{
 };
 use filter_common::{
     Direction,
-    abi::{self, FRAGMENT_SECONDS, RING_BYTES, programs, sweep_flags},
+    abi::{self, FRAGMENT_SECONDS, Ports, RING_BYTES, programs, sweep_flags},
     counters::Counters,
     record::FlowRecord,
     verdict::Reason,
@@ -99,7 +99,7 @@ impl Eni<'_> {
         self.programs.generation
     }
 
-    /// Forgets connections, flows, counts and records, as `detach` does.
+    /// Forgets connections, flows, counts, records and ports, as `detach` and `attach` do.
     pub fn clear(&mut self) {
         let host = &self.programs.host;
         let flags = sweep_flags::FORGET | sweep_flags::OPEN_INTERVAL;
@@ -115,6 +115,7 @@ impl Eni<'_> {
         self.wait(FRAGMENT_SECONDS + 1);
         self.records();
         self.clear_counters();
+        self.programs.ports.set(self.slot, [0; size_of::<Ports>() / 8], 0).expect("clear the ports");
     }
 
     fn clear_counters(&mut self) {

@@ -62,7 +62,7 @@ pub(crate) struct Arguments {
 }
 
 /// The verdict logic: what decides about packets, in the library and in the kernel programs.
-const FILES: [&str; 15] = [
+const FILES: [&str; 16] = [
     "filter-common/src/cell.rs",
     "filter-common/src/exempt.rs",
     "filter-common/src/packet/ip.rs",
@@ -77,6 +77,7 @@ const FILES: [&str; 15] = [
     "filter-ebpf/src/connections.rs",
     "filter-ebpf/src/fragments.rs",
     "filter-ebpf/src/pipeline.rs",
+    "filter-ebpf/src/ports.rs",
     "filter-ebpf/src/seen.rs",
 ];
 
