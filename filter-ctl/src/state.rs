@@ -32,6 +32,9 @@ pub struct Attachment {
     /// The kernel's flow-log interval in seconds; `None`: not logged.
     #[serde(rename = "flow_log_interval", alias = "interval")]
     pub interval: Option<u32>,
+    /// Since when that holds, in Unix seconds.
+    #[serde(default)]
+    pub interval_since: u64,
     /// The flow logs that cover it.
     #[serde(default)]
     pub flow_logs: Vec<ActiveLog>,

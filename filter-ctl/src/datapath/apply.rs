@@ -152,6 +152,9 @@ fn updated(wanted: &Wanted, document: &Path, generation: Option<u32>, now: u64) 
     if let Some(generation) = generation {
         entry.attachment.generation = generation;
         entry.attachment.fingerprint = wanted.compiled.fingerprint;
+        if entry.attachment.interval != wanted.policy.flow_log_interval {
+            entry.attachment.interval_since = now;
+        }
         entry.attachment.interval = wanted.policy.flow_log_interval;
         entry.applied_at = now;
     }

@@ -147,6 +147,7 @@ impl Session {
             reason: String::new(),
             log: order.log.is_some(),
             interval: order.policy.flow_log_interval,
+            interval_since: now,
             flow_logs: ActiveLog::renewed(&[], &order.policy.flow_logs, now),
             generation: HostFacts::next_generation(&self.places, known)?,
             fingerprint: order.compiled.fingerprint,

@@ -5,12 +5,13 @@
 //! record ([`record`], [`resolve`]) with the rules that decided ([`crate::naming`]), kept in a
 //! bounded [`spool`], counted by rule ([`hits`]), and printed by whoever wants to see some of them
 //! ([`mod@format`], [`follow`]) in whatever [`fields`]. What the kernel could not hand over is counted there and becomes a
-//! `SKIPDATA` record here ([`losses`]).
+//! `SKIPDATA` record here ([`losses`]), and an interval in which nothing came a `NODATA` record ([`idle`]).
 //!
 //! ```text
 //! ring ──take──▶ name ──▶ resolve ──▶ spool ──▶ filter ──▶ format ──▶ stdout
 //!                                       ▲ └───▶ hits
-//! COUNTERS.lost ──▶ losses ─────────────┘
+//! COUNTERS.lost ──▶ losses ─────────────┤
+//! nothing came  ──▶ idle   ─────────────┘
 //! ```
 //!
 //! Whoever drains the ring appends *all* of it to the spool; filters apply to what is printed,
@@ -24,6 +25,7 @@ pub mod follow;
 pub mod format;
 pub mod hits;
 pub mod host;
+pub mod idle;
 pub mod lock;
 pub mod logformat;
 pub mod losses;
@@ -151,6 +153,12 @@ impl Folder {
     #[must_use]
     pub fn shelf(&self) -> Shelf {
         Shelf::new(&self.state)
+    }
+
+    /// The intervals that are already in the spool as `NODATA` records.
+    #[must_use]
+    pub fn idle(&self) -> PathBuf {
+        self.state.join("idle.json")
     }
 
     /// The losses that are already in the spool as `SKIPDATA` records.

@@ -8,6 +8,7 @@ use super::{
     fields::{Field, Row, Value},
     record::{Content, Flow, Record},
 };
+use crate::policy::Placement;
 
 impl Row for Record {
     fn value(&self, field: Field) -> Value<'_> {
@@ -19,6 +20,10 @@ impl Row for Record {
             Field::LogStatus => self.content.status().into(),
             Field::VpcId => self.vpc_id.as_deref().into(),
             Field::SubnetId => self.subnet_id.as_deref().into(),
+            Field::InstanceId => self.placed(|placement| &placement.instance_id),
+            Field::Region => self.placed(|placement| &placement.region),
+            Field::AzId => self.placed(|placement| &placement.az_id),
+            Field::InterfaceType => self.placed(|placement| &placement.interface_type),
             Field::FlowDirection => self.direction.map(Direction::name).into(),
             field => match &self.content {
                 Content::Flow(flow) => of_flow(flow, self.direction, field),
@@ -31,6 +36,12 @@ impl Row for Record {
                 Content::Idle => Value::None,
             },
         }
+    }
+}
+
+impl Record {
+    fn placed(&self, field: fn(&Placement) -> &Option<String>) -> Value<'_> {
+        self.placement.as_deref().and_then(|placement| field(placement).as_deref()).into()
     }
 }
 
@@ -56,6 +67,7 @@ fn of_flow(flow: &Flow, direction: Option<Direction>, field: Field) -> Value<'_>
         Field::Type => if flow.local.is_ipv4() { "IPv4" } else { "IPv6" }.into(),
         Field::PktSrcAddr => address(flow.local, true),
         Field::PktDstAddr => address(flow.local, false),
+        Field::TrafficPath => flow.traffic_path.into(),
         Field::FilterReason => flow.reason.name().into(),
         Field::FilterGeneration => flow.generation.into(),
         Field::FilterNaclId => acl.map(|rule| &*rule.acl).into(),
