@@ -16,7 +16,7 @@
 //!
 //! Whoever drains the ring appends *all* of it to the spool; filters apply to what is printed,
 //! never to what is kept. So a second reader sees the same records again, whatever the first one
-//! asked for.
+//! asked for. The records of each flow log of the document are made from these ([`subscription`]).
 
 pub mod collect;
 pub mod detach;
@@ -34,6 +34,9 @@ pub mod resolve;
 mod row;
 pub mod source;
 pub mod spool;
+pub mod subscription;
+mod tags;
+mod window;
 
 #[cfg(test)]
 pub(crate) mod fake;

@@ -147,7 +147,7 @@ pub struct Loss {
 }
 
 /// What became of a flow's packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Action {
     /// They passed the security groups and the network ACL.
     #[value(name = "ACCEPT")]
