@@ -74,7 +74,7 @@ enum Command {
     Detach(detach::Arguments),
     Status(status::Arguments),
     Connections(connections::Arguments),
-    Flows(flows::Arguments),
+    Flows(Box<flows::Arguments>),
     Check(check::Arguments),
     Explain(explain::Arguments),
     Debug(debug::Arguments),

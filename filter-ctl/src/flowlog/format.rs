@@ -15,7 +15,8 @@ use super::{
 /// How records are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
-    /// AWS's default format: 14 fields, separated by spaces; `-` where there is no value.
+    /// Words with spaces between them, in AWS's default format if no other is asked for; `-` where
+    /// there is no value.
     #[default]
     Text,
     /// One JSON object per line, numbers as numbers; `null` where there is no value.
@@ -51,7 +52,9 @@ const JSON: &[Field] = &[
 #[derive(Clone, Debug)]
 pub struct Format {
     output: Output,
-    text: LogFormat,
+    fields: LogFormat,
+    /// Whether JSON lines have all fields that we know.
+    default: bool,
 }
 
 impl Format {
@@ -59,13 +62,19 @@ impl Format {
     /// JSON names its fields, so that those that come along change nothing for who reads version 2.
     #[must_use]
     pub fn default_of(output: Output) -> Self {
-        Self { output, text: LogFormat::default() }
+        Self { output, fields: LogFormat::default(), default: true }
+    }
+
+    /// Certain fields, in text and in JSON.
+    #[must_use]
+    pub const fn of(output: Output, fields: LogFormat) -> Self {
+        Self { output, fields, default: false }
     }
 
     /// Writes the names of the fields as a line. JSON lines name them anyway.
     pub fn write_header(&self, to: &mut dyn Write) -> io::Result<()> {
         match self.output {
-            Output::Text => self.text.write_header(to),
+            Output::Text => self.fields.write_header(to),
             Output::Json => Ok(()),
         }
     }
@@ -73,10 +82,11 @@ impl Format {
     /// Writes a record as a line.
     pub fn write(&self, row: &dyn Row, to: &mut dyn Write) -> io::Result<()> {
         match self.output {
-            Output::Text => self.text.write(row, to),
+            Output::Text => self.fields.write(row, to),
             Output::Json => {
-                let fields = self.text.fields().iter().chain(JSON);
-                let values = fields.map(|&field| (field.column(), self.text.value(row, field)));
+                let more = if self.default { JSON } else { &[] };
+                let fields = self.fields.fields().iter().chain(more);
+                let values = fields.map(|&field| (field.column(), self.fields.value(row, field)));
                 serde_json::Serializer::new(&mut *to).collect_map(values)?;
                 to.write_all(b"\n")
             }
@@ -193,6 +203,20 @@ mod tests {
             "\n"
         );
         assert_eq!(written(&Format::default_of(Output::Json), &resolved())?, line);
+        Ok(())
+    }
+
+    #[test]
+    fn a_format_of_ones_own_has_its_fields_in_its_order_and_its_version() -> TestResult {
+        let fields: LogFormat = "${action} ${flow-direction} ${version} ${filter-reason} ${az-id}".parse()?;
+        let write = |output| written(&Format::of(output, fields.clone()), &resolved());
+        assert_eq!(write(Output::Text)?, "ACCEPT ingress 5 new-connection -\n");
+        let json = concat!(
+            r#"{"action":"ACCEPT","flow_direction":"ingress","version":5,"filter_reason":"new-connection","#,
+            r#""az_id":null}"#,
+            "\n"
+        );
+        assert_eq!(write(Output::Json)?, json);
         Ok(())
     }
 

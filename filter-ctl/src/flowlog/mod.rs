@@ -35,6 +35,7 @@ mod row;
 pub mod source;
 pub mod spool;
 pub mod subscription;
+pub mod summary;
 mod tags;
 mod window;
 
@@ -83,6 +84,17 @@ pub enum Error {
     /// The datapath as a whole.
     #[error(transparent)]
     Host(#[from] datapath::Error),
+    /// A flow log that is asked for.
+    #[error("no attached interface is covered by a flow log {wanted}{}", match known.as_slice() {
+        [] => String::new(),
+        known => format!("; they are covered by {}", known.join(", ")),
+    })]
+    UnknownLog {
+        /// The one that was asked for.
+        wanted: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
     /// The output.
     #[error("cannot write the flow records: {0}")]
     Output(#[source] io::Error),
