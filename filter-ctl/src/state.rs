@@ -51,7 +51,7 @@ pub struct Attachment {
 /// A flow log that covers an attached interface. It says nothing about what came before it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActiveLog {
-    /// Since when it covers the interface as it is, in Unix seconds.
+    /// The first second since when it covers the interface as it is, in Unix seconds.
     pub since: u64,
     /// The flow log.
     #[serde(flatten)]

@@ -144,8 +144,10 @@ fn differs(host: &Host, places: &Places, wanted: &Wanted, book: &Encoded) -> Res
 fn updated(wanted: &Wanted, document: &Path, generation: Option<u32>, now: u64) -> Entry {
     let mut entry = wanted.entry.clone();
     entry.attachment.interface = wanted.policy.interface.clone();
+    // Where flows are counted already, the rest of this second is not the new logs'.
+    let since = if entry.attachment.interval.is_some() { now + 1 } else { now };
     entry.attachment.flow_logs =
-        ActiveLog::renewed(&wanted.entry.attachment.flow_logs, &wanted.policy.flow_logs, now);
+        ActiveLog::renewed(&wanted.entry.attachment.flow_logs, &wanted.policy.flow_logs, since);
     entry.document = document.to_owned();
     entry.rules = Rules::of(&wanted.policy, &wanted.compiled);
     entry.allowance = wanted.policy.allowance;

@@ -24,7 +24,7 @@ use std::{
 use super::{
     Record,
     fields::{Field, Row, Value},
-    record::{Action, Content},
+    record::{Action, Content, Flow},
     resolve::blank,
     tags,
     window::{Shown, Window},
@@ -115,7 +115,7 @@ impl Subscription {
             return;
         };
         let number = match &record.content {
-            Content::Flow(flow) if record.start >= covered.since => {
+            Content::Flow(flow) if covered.began_before(record, flow) => {
                 flow.interval_start().unwrap_or(record.end) / length
             }
             Content::Lost(_) if record.end >= covered.since => record.end / length,
@@ -186,6 +186,13 @@ impl Subscription {
 }
 
 impl Covered {
+    /// Whether the log covered the interface when a flow's packets came. In the interval in which it
+    /// began, a flow may have begun before.
+    fn began_before(&self, record: &Record, flow: &Flow) -> bool {
+        let whole = flow.interval_start().is_some_and(|start| start >= self.since);
+        whole || record.start >= self.since
+    }
+
     fn stay_idle(&mut self, record: &Record, length: u64) {
         for number in record.start / length..=record.end / length {
             let (start, end) = (number * length, (number + 1) * length);
