@@ -206,7 +206,10 @@ fn row_49_the_format_decides_fields_order_and_version(lab: &mut Lab) {
     assert!(with_header.iter().any(|one| one == line), "{with_header:#?}");
 }
 
-/// Each flow log of an interface has records of its own: another traffic type, format and interval.
+/// Conformance 5.1-a: Flow logs on one interface each have records of their own, of their traffic type, in their interval
+/// and format.
+/// Source: VPC guide `working-with-flow-logs`.
+/// Enforced: `filter-ctl/src/flowlog/subscription.rs` (`accept`, `wants`); `filter-ctl/src/flowlog/window.rs` (`add`).
 fn several_flow_logs_have_records_of_their_own(lab: &mut Lab) {
     let policy = Policy::new().allow_in("udp 7", "198.51.100.7/32");
     let rejects = json!({
@@ -241,7 +244,9 @@ fn several_flow_logs_have_records_of_their_own(lab: &mut Lab) {
     assert_eq!((packets(&["--flow-log", &log(0)]), packets(&[])), (9, 9));
 }
 
-/// A flow log begins when it is applied and ends when it is gone; no rule changes for it.
+/// Conformance 5.1-b: A flow log collects nothing from before it was made, and no more when it is deleted.
+/// Source: VPC guide `working-with-flow-logs`.
+/// Enforced: `filter-ctl/src/flowlog/subscription.rs` (`began_before`, `learn`); `filter-ctl/src/state.rs` (`renewed`).
 fn a_flow_log_comes_and_goes_with_apply(lab: &mut Lab) {
     let all = Policy::new().allow_in("icmp", ANY4).flow_log(json!({}));
     let both = all.clone().flow_log(json!({ "LogFormat": "${srcaddr} ${packets}" }));
@@ -359,7 +364,10 @@ fn row_13_both_members_of_the_default_group_log_accept() {
     }
 }
 
-/// Semantics 5.8: where the receiver's groups refuse, the sender's log has ACCEPT and the receiver's REJECT.
+/// Conformance 5.8-a: Traffic between two interfaces is logged on both: what the receiver's groups refuse is ACCEPT at the
+/// sender and REJECT at the receiver.
+/// Source: VPC guide `flow-logs-records-examples`.
+/// Enforced: `filter-ebpf/src/pipeline.rs` (`denied`).
 #[test]
 fn what_the_receiver_refuses_is_accepted_at_the_sender() {
     let mut lab = Lab::new(Hook::Auto, Side::Workload);

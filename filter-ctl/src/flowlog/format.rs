@@ -164,7 +164,7 @@ mod tests {
     /// Conformance 37: The record of an interval without traffic has `NODATA` and dashes: seven from srcaddr to bytes, and
     /// one for the action.
     /// Source: VPC guide `flow-logs-records-examples`.
-    /// Enforced: `filter-ctl/src/flowlog/format.rs`.
+    /// Enforced: `filter-ctl/src/flowlog/idle.rs` (`tell_one`); `filter-ctl/src/flowlog/row.rs` (`value`).
     #[test]
     fn row_37_a_record_without_a_flow_has_seven_dashes_and_one_for_the_action() -> TestResult {
         let format = Format::default_of(Output::Text);

@@ -187,7 +187,7 @@ mod tests {
 
     /// Conformance 49: `version` of a custom format with fields of versions 2 and 5 is 5: the highest among them.
     /// Source: VPC guide `flow-log-records`.
-    /// Enforced: `filter-ctl/src/flowlog/logformat.rs` (`LogFormat::new`).
+    /// Enforced: `filter-ctl/src/flowlog/logformat.rs` (`new`).
     #[test]
     fn row_49_the_version_is_the_highest_among_the_fields() -> Result<(), FormatError> {
         let version = |format: &str| format.parse().map(|format: LogFormat| format.version());

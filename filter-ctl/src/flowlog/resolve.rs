@@ -251,6 +251,9 @@ mod tests {
         assert_eq!(interval_seconds(0, None, 1_700_000_000), None);
     }
 
+    /// Conformance 5.6-a: `traffic-path` is 1 for outgoing traffic to the same VPC, and `-` for incoming traffic.
+    /// Source: VPC guide `flow-log-records`.
+    /// Enforced: `filter-ctl/src/flowlog/resolve.rs` (`traffic_path`, `flow`).
     #[test]
     fn outgoing_traffic_to_the_same_vpc_has_path_1_and_no_other_is_known() {
         let interface =

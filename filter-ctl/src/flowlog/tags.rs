@@ -37,6 +37,9 @@ fn encoded(value: &str) -> String {
 mod tests {
     use super::*;
 
+    /// Conformance 5.3-a: The values of tags are percent-encoded where they have special characters.
+    /// Source: VPC guide `flow-log-records`.
+    /// Enforced: `filter-ctl/src/flowlog/tags.rs` (`encoded`).
     #[test]
     fn what_would_break_a_line_of_words_is_percent_encoded() {
         assert_eq!(encoded("web-1_a.b~c"), "web-1_a.b~c");

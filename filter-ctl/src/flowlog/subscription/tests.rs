@@ -132,6 +132,9 @@ fn a_traffic_type_selects_and_losses_are_told_whatever_it_is() {
     assert_eq!(of(TrafficType::All).len(), 3);
 }
 
+/// Conformance 5.4-a: NODATA is for an interval in which the interface saw nothing at all, also in a log of one action only.
+/// Source: VPC guide `flow-log-records`.
+/// Enforced: `filter-ctl/src/flowlog/subscription.rs` (`end`); `filter-ctl/src/flowlog/idle.rs` (`tell_one`).
 #[test]
 fn nodata_is_for_intervals_in_which_the_interface_saw_nothing_at_all() {
     // The first two ten minutes: nothing. The third: traffic of the other type in one minute.
