@@ -128,7 +128,28 @@ mod decimal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flowlog::fake::attachment;
+    use crate::{
+        flowlog::{fake::attachment, logformat::LogFormat},
+        policy::{Destination, TrafficType},
+    };
+
+    #[test]
+    fn a_flow_log_that_stays_as_it_is_goes_on_and_a_changed_one_begins_anew() {
+        let log = |id: &str, interval| FlowLog {
+            id: id.to_owned(),
+            resource_id: "eni-0a1".to_owned(),
+            traffic: TrafficType::All,
+            interval,
+            format: LogFormat::default(),
+            destination: Destination::default(),
+            tag_keys: Vec::new(),
+        };
+        let before = ActiveLog::renewed(&[], &[log("fl-1", 60), log("fl-2", 60)], 100);
+        assert_eq!(before.iter().map(|one| one.since).collect::<Vec<_>>(), [100, 100]);
+        let logs = [log("fl-1", 60), log("fl-2", 600), log("fl-3", 60)];
+        let after = ActiveLog::renewed(&before, &logs, 200);
+        assert_eq!(after.iter().map(|one| one.since).collect::<Vec<_>>(), [100, 200, 200]);
+    }
 
     #[test]
     fn an_attachment_says_what_cannot_be_misread_and_what_was_written_earlier_is_read()

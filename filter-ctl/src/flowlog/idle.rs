@@ -324,6 +324,9 @@ mod tests {
         let tens = |number| Interval { number, seconds: 10 };
         assert_eq!(idle.tell(&[(&changed, tens(6009))]), [], "the lengths do not fit together");
         assert_eq!(spans(&idle.tell(&[(&changed, tens(6010))])), [(60_090, 60_099)]);
+        // What was counted in minutes comes late: of which intervals it is, nobody knows.
+        idle.add(&[at(1000)]);
+        assert_eq!(idle.tell(&[(&changed, tens(6012))]), []);
         // Off, and on again at 1010 * 60.
         let again = Attachment { interval_since: 1010 * 60, ..eni(990) };
         assert_eq!(spans(&idle.tell(&[(&again, tens(6061))])), [(60_600, 60_609)]);
