@@ -69,6 +69,16 @@ pub struct Arguments {
     pub header: bool,
 }
 
+impl Arguments {
+    /// How errors are told: records have no place for them, a summary has.
+    pub(super) fn errors(&self) -> super::Output {
+        match &self.command {
+            Some(Command::Summary(arguments)) => arguments.output.output,
+            None => super::Output::Table,
+        }
+    }
+}
+
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Command {
     Summary(summary::Arguments),

@@ -35,7 +35,7 @@ pub(super) struct Arguments {
 
     /// Printing.
     #[command(flatten)]
-    output: OutputArguments,
+    pub(super) output: OutputArguments,
 }
 
 const EXAMPLES: &str = "\
