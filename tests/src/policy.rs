@@ -159,6 +159,21 @@ impl Policy {
         self.log_of(SUBNET, traffic)
     }
 
+    /// Adds a flow log of the interface, in intervals of a minute, with further fields or other values.
+    ///
+    /// # Panics
+    ///
+    /// When they are no object.
+    #[must_use]
+    pub fn flow_log(self, fields: Value) -> Self {
+        let mut policy = self.log_of(ENI, "ALL");
+        let log = policy.flow_logs.last_mut().expect("the one that was just added");
+        for (name, value) in fields.as_object().expect("an object") {
+            log[name] = value.clone();
+        }
+        policy
+    }
+
     fn log_of(mut self, resource: &str, traffic: &str) -> Self {
         self.flow_logs.push(json!({
             "FlowLogId": format!("fl-0123456789abcde{:02}", self.flow_logs.len()),

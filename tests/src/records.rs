@@ -185,6 +185,18 @@ pub fn advance(lab: &Lab, seconds: u64) {
     map.set(0, config, 0).expect("write the configuration");
 }
 
+/// Moves the clock of what was just attached to the beginning of an interval, so that what a test
+/// does at once is in one.
+///
+/// # Panics
+///
+/// As [`advance`].
+pub fn begin_interval(lab: &Lab, seconds: u64) {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    // The kernel's intervals begin within a tick of the wall clock's.
+    advance(lab, seconds - now.as_secs() % seconds + 1);
+}
+
 /// `CONFIG_HZ`: the coarse clock's resolution is one tick.
 fn ticks_per_second() -> u64 {
     let mut resolution = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -74,7 +74,7 @@ enum Command {
     Detach(detach::Arguments),
     Status(status::Arguments),
     Connections(connections::Arguments),
-    Flows(flows::Arguments),
+    Flows(Box<flows::Arguments>),
     Check(check::Arguments),
     Explain(explain::Arguments),
     Debug(debug::Arguments),
@@ -131,7 +131,7 @@ fn run(command: Command) -> Result<(), (Failure, Output)> {
         Command::Explain(arguments) => with(arguments.output, |_| explain::run(&arguments)),
         Command::Debug(arguments) => with(OutputArguments::default(), |_| debug::run(&arguments)),
         Command::Flows(arguments) => {
-            flows::run(&arguments).map_err(|error| (Failure::from(error), Output::Table))
+            flows::run(&arguments).map_err(|error| (Failure::from(error), arguments.errors()))
         }
         Command::Completions(arguments) => with(OutputArguments::default(), |_| completions::run(&arguments)),
         Command::Man(arguments) => with(OutputArguments::default(), |_| man::run(&arguments)),

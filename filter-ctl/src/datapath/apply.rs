@@ -11,7 +11,7 @@ use super::{
     policy::{self, Prepared},
     rules::Rules,
 };
-use crate::{compile::Compiled, naming::book::Encoded, policy::EffectivePolicy};
+use crate::{compile::Compiled, naming::book::Encoded, policy::EffectivePolicy, state::ActiveLog};
 
 /// An attached interface and the policy that it shall have.
 #[derive(Clone, Debug)]
@@ -144,12 +144,19 @@ fn differs(host: &Host, places: &Places, wanted: &Wanted, book: &Encoded) -> Res
 fn updated(wanted: &Wanted, document: &Path, generation: Option<u32>, now: u64) -> Entry {
     let mut entry = wanted.entry.clone();
     entry.attachment.interface = wanted.policy.interface.clone();
+    // Where flows are counted already, the rest of this second is not the new logs'.
+    let since = if entry.attachment.interval.is_some() { now + 1 } else { now };
+    entry.attachment.flow_logs =
+        ActiveLog::renewed(&wanted.entry.attachment.flow_logs, &wanted.policy.flow_logs, since);
     entry.document = document.to_owned();
     entry.rules = Rules::of(&wanted.policy, &wanted.compiled);
     entry.allowance = wanted.policy.allowance;
     if let Some(generation) = generation {
         entry.attachment.generation = generation;
         entry.attachment.fingerprint = wanted.compiled.fingerprint;
+        if entry.attachment.interval != wanted.policy.flow_log_interval {
+            entry.attachment.interval_since = now;
+        }
         entry.attachment.interval = wanted.policy.flow_log_interval;
         entry.applied_at = now;
     }

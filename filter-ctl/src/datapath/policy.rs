@@ -144,6 +144,24 @@ pub(super) fn header_in_force(host: &Host, slot: u32) -> Result<Option<PolicyHea
     in_force(host, slot)?.map(|policy| header(policy.map.as_fd())).transpose()
 }
 
+/// Ticks that a packet under way needs at most until it is counted. (It is microseconds; a virtual
+/// machine's CPU may stand still longer, and then a record is late.)
+const UNDER_WAY: u64 = 2;
+
+/// The number of the interval that is open for a slot and its length in seconds; `None`: nothing is
+/// logged. All packets of earlier ones are counted.
+///
+/// # Errors
+///
+/// If the kernel refuses.
+pub fn open_interval(host: &Host, slot: u32) -> Result<Option<(u32, u32)>, Error> {
+    let Some(header) = header_in_force(host, slot)? else { return Ok(None) };
+    let clock = host.clock()?;
+    let ticks = clock.ticks.saturating_sub(UNDER_WAY).wrapping_add(header.interval_phase);
+    let seconds = header.interval_ticks / clock.hz.max(1);
+    Ok(ticks.checked_div(u64::from(header.interval_ticks)).map(|number| (number as u32, seconds)))
+}
+
 /// Takes a slot's policy away: what still ran for it would drop everything.
 pub(super) fn remove(host: &Host, slot: u32) -> Result<(), Error> {
     (0..TIERS.len()).rev().try_for_each(|tier| remove_from(host, tier, slot))

@@ -7,10 +7,11 @@ use filter_common::{abi::RING_BYTES, record::FlowRecord};
 use super::{
     Error, Folder, Record, Result, Source,
     hits::Hits,
+    idle::Idle,
     lock::Lock,
     losses::Losses,
     resolve::Resolver,
-    source::{Ring, SLOTS, SweepRequest},
+    source::{Interval, Ring, SLOTS, SweepRequest},
     spool::{Reader, Spool},
 };
 use crate::{naming::Namer, state::Attachment};
@@ -33,6 +34,7 @@ pub struct Collector<'a> {
     resolver: Resolver,
     namer: Namer,
     hits: Hits,
+    idle: Idle,
     losses: Losses,
     notes: Vec<String>,
     /// Last, so that it is given back when all else is closed.
@@ -50,6 +52,7 @@ impl<'a> Collector<'a> {
         Ok(Self {
             source,
             hits: Hits::open(folder.hits(), &spool)?,
+            idle: Idle::open(folder.idle(), &spool)?,
             spool,
             resolver: Resolver::default(),
             namer: Namer::new(folder.shelf()),
@@ -132,9 +135,12 @@ impl<'a> Collector<'a> {
     pub fn sweep(&mut self, slot: Option<u32>, flags: u32, observer: Observer<'_>) -> Result<usize> {
         // Their books are needed, and those of all generations to come.
         let in_force = self.source.attachments()?;
+        // Before the sweep: what it brings is all of the intervals that have ended by now.
+        let open = if slot.is_none() { self.open_intervals(&in_force)? } else { Vec::new() };
         let mut oldest = u32::MAX;
         // First what waits: it is older, and the sweep needs the room.
         let mut taken = self.take(observer)?;
+        let mut complete = slot.is_none();
         let mut stalls = 0;
         let mut first = 0;
         while first < SLOTS {
@@ -143,9 +149,11 @@ impl<'a> Collector<'a> {
             oldest = oldest.min(swept.oldest);
             let drained = self.take(observer)?;
             taken += drained;
+            complete &= drained < RING_RECORDS;
             let stalled = swept.deferred > 0 && swept.records == 0 && drained == 0;
             stalls = if stalled { stalls + 1 } else { 0 };
             if stalls > STALLS {
+                complete = false;
                 self.notes.push(format!(
                     "the ring takes no records: the counts of {} flows stay in their table",
                     swept.deferred
@@ -156,6 +164,9 @@ impl<'a> Collector<'a> {
             }
         }
         self.tell_losses(observer)?;
+        if complete {
+            self.tell_idle(&in_force, open, observer)?;
+        }
         if slot.is_none() {
             self.drop_books(&in_force, oldest)?;
         }
@@ -175,7 +186,7 @@ impl<'a> Collector<'a> {
 
     /// [`Collector::drain`] without the losses.
     pub(super) fn take(&mut self, observer: Observer<'_>) -> Result<usize> {
-        let Self { source, spool, resolver, namer, hits, .. } = self;
+        let Self { source, spool, resolver, namer, hits, idle, .. } = self;
         let attachments = source.attachments()?;
         hits.learn(&attachments, spool)?;
         resolver.learn(attachments);
@@ -187,7 +198,7 @@ impl<'a> Collector<'a> {
                 let rules = namer.name(record).map_err(Error::file("read", namer.shelf().folder()))?;
                 records.push(resolver.resolve(record, rules, &clock));
             }
-            keep(spool, hits, &records)?;
+            keep(spool, hits, idle, &records)?;
             observer(&records);
             Ok(())
         })
@@ -201,22 +212,62 @@ impl<'a> Collector<'a> {
             records.extend(self.losses.tell(attachment, self.source.lost(attachment.slot)?, now));
         }
         if !records.is_empty() {
-            keep(&mut self.spool, &mut self.hits, &records)?;
+            keep(&mut self.spool, &mut self.hits, &mut self.idle, &records)?;
             observer(&records);
         }
         self.losses.save()?;
         self.hits.save(&self.spool)
     }
+
+    fn open_intervals(&mut self, attachments: &[Attachment]) -> Result<Vec<Option<Interval>>> {
+        attachments.iter().map(|known| self.source.open_interval(known.slot)).collect()
+    }
+
+    /// After a sweep that has brought everything of the intervals before those that were open.
+    fn tell_idle(
+        &mut self,
+        attachments: &[Attachment],
+        open: Vec<Option<Interval>>,
+        observer: Observer<'_>,
+    ) -> Result<()> {
+        let logged: Vec<_> =
+            attachments.iter().zip(open).filter_map(|(known, open)| Some((known, open?))).collect();
+        let records = self.idle.tell(&logged);
+        if !records.is_empty() {
+            keep(&mut self.spool, &mut self.hits, &mut self.idle, &records)?;
+            observer(&records);
+        }
+        self.idle.save(&self.spool)?;
+        self.hits.save(&self.spool)
+    }
+
+    /// Up to when everything of each interface is in the spool, in Unix seconds by the kernel's
+    /// count of intervals: known after a sweep of everything.
+    pub fn complete(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.idle.complete()
+    }
+
+    /// The interfaces that are attached now.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    pub fn attachments(&mut self) -> Result<Vec<Attachment>> {
+        self.source.attachments()
+    }
 }
 
 /// Appends records to the spool and counts them.
-fn keep(spool: &mut Spool, hits: &mut Hits, records: &[Record]) -> Result<()> {
+fn keep(spool: &mut Spool, hits: &mut Hits, idle: &mut Idle, records: &[Record]) -> Result<()> {
     if let Err(error) = spool.append(records) {
         hits.fall_behind();
+        idle.fall_behind();
         return Err(error);
     }
     hits.add(records);
-    hits.save_with_segment(spool)
+    idle.add(records);
+    hits.save_with_segment(spool)?;
+    idle.save_with_segment(spool)
 }
 
 #[cfg(test)]
@@ -286,6 +337,32 @@ mod tests {
         assert!(collector.notes().is_empty(), "each is told once");
         drop(collector);
         assert_eq!(fake.table.len(), 1, "the counts stay where they are");
+        Ok(())
+    }
+
+    #[test]
+    fn an_interval_without_packets_becomes_a_nodata_record_after_it_ended() -> TestResult {
+        let place = Place::new()?;
+        // Logged since the interval before the first record's, which is of interval 28,333,334.
+        let open = |number| Some(Interval { number, seconds: 60 });
+        let mut fake = Fake { ring: [record(0)].into(), open: open(28_333_335), ..Fake::default() };
+        place.collector(&mut fake)?.sweep(None, 0, &mut |_| {})?;
+        fake.open = open(28_333_336);
+        place.collector(&mut fake)?.sweep(None, 0, &mut |_| {})?;
+        let kept = place.kept()?;
+        let told: Vec<_> = kept
+            .iter()
+            .map(|record| (record.interface_id.as_deref(), record.content.status(), record.start))
+            .collect();
+        let (first, second) = (Some("eni-0a1"), Some("eni-0a2"));
+        let expected = [
+            (first, "OK", kept[0].start),
+            (first, "NODATA", 1_700_000_000),
+            (second, "NODATA", 1_700_000_000),
+            (first, "NODATA", 28_333_335 * 60),
+            (second, "NODATA", 28_333_335 * 60),
+        ];
+        assert_eq!(told, expected);
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use super::{
     lock::Lock,
     record::{Content, Loss},
     resolve::Resolver,
-    source::{Lost, Ring, SweepRequest, Swept},
+    source::{Interval, Lost, Ring, SweepRequest, Swept},
     spool::Spool,
 };
 use crate::{
@@ -96,6 +96,7 @@ pub(crate) fn attachment(slot: u32, id: &str) -> Attachment {
                 _ => None,
             },
             own: own.iter().filter_map(|own| own.parse().ok()).collect(),
+            ..Interface::default()
         },
         side: Side::Workload,
         receive: Hook::XdpNative,
@@ -103,6 +104,8 @@ pub(crate) fn attachment(slot: u32, id: &str) -> Attachment {
         reason: String::new(),
         log: true,
         interval: Some(60),
+        interval_since: 1_700_000_000,
+        flow_logs: Vec::new(),
         generation: 12,
         fingerprint: 0,
         attached_at: 1_700_000_000,
@@ -122,6 +125,8 @@ pub(crate) struct Fake {
     pub(super) lost: Lost,
     pub(super) batch: usize,
     pub(super) sweeps: Vec<SweepRequest>,
+    /// The open interval of every interface.
+    pub(super) open: Option<Interval>,
     /// What the ring was remarkable for.
     pub(super) notes: Vec<String>,
     /// How many readers began.
@@ -139,6 +144,7 @@ impl Default for Fake {
             lost: Lost::default(),
             batch: 3,
             sweeps: Vec::new(),
+            open: None,
             notes: Vec::new(),
             begun: 0,
         }
@@ -168,6 +174,10 @@ impl Source for Fake {
             1 => Ok(Lost::default()),
             _ => Err(Error::Kernel { action: "read the counters", source: "no such slot".into() }),
         }
+    }
+
+    fn open_interval(&mut self, _: u32) -> Result<Option<Interval>> {
+        Ok(self.open)
     }
 
     fn sweep(&mut self, request: SweepRequest) -> Result<Swept> {

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{Collector, Error, Record, Result, source::Ring};
-use crate::datapath;
+use crate::{datapath, state::Attachment};
 
 /// How often ended intervals are swept up.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -30,6 +30,17 @@ pub trait Sink {
     /// Takes a batch. An error of kind [`io::ErrorKind::BrokenPipe`] says that nobody listens any
     /// more; any other one ends the following with that error.
     fn accept(&mut self, records: &[Record]) -> io::Result<()>;
+
+    /// Hears that all records of an interface are given that end before a time, in Unix seconds by
+    /// the kernel's count of intervals.
+    fn complete(&mut self, _interface_id: &str, _until: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Hears which interfaces are attached by now, and which flow logs cover them.
+    fn learn(&mut self, _attachments: &[Attachment]) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Takes a remark for people: something was remarkable, and the following goes on.
     fn note(&mut self, _note: &str) {}
@@ -91,6 +102,9 @@ async fn run(collector: &mut Collector<'_>, sink: &mut dyn Sink) -> Result<End> 
             // Losses are told with the next tick.
             Event::Records => collector.take(&mut observe),
         };
+        if event == Event::Tick && drained.is_ok() && refused.is_none() {
+            refused = tell(collector, sink).err();
+        }
         let notes = collector.notes();
         // What lasts is not told with every sweep.
         notes.iter().filter(|note| !told.contains(*note)).for_each(|note| sink.note(note));
@@ -130,6 +144,16 @@ async fn run(collector: &mut Collector<'_>, sink: &mut dyn Sink) -> Result<End> 
                 Err(error) => return Err(error),
             },
         }
+    }
+}
+
+/// Tells what a complete sweep has brought to an end, and what is attached now.
+fn tell(collector: &mut Collector<'_>, sink: &mut dyn Sink) -> io::Result<()> {
+    collector.complete().try_for_each(|(id, until)| sink.complete(id, until))?;
+    match collector.attachments() {
+        Ok(attachments) => sink.learn(&attachments),
+        // The next drain fails, too, and says why.
+        Err(_) => Ok(()),
     }
 }
 

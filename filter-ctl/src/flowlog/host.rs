@@ -7,11 +7,11 @@ use filter_common::{abi::maps, record::FlowRecord};
 
 use super::{
     Error, Folder, Result, Source, detach,
-    source::{Lost, Ring, SweepRequest, Swept},
+    source::{Interval, Lost, Ring, SweepRequest, Swept},
 };
 use crate::{
     clock::Clock,
-    datapath::{self, Host},
+    datapath::{self, Host, policy},
     state::Attachment,
 };
 
@@ -74,6 +74,11 @@ impl Source for HostSource<'_> {
     fn lost(&mut self, slot: u32) -> Result<Lost> {
         let counters = self.host().counters(slot).map_err(kernel("read the counters"))?;
         Ok(Lost::from(&counters))
+    }
+
+    fn open_interval(&mut self, slot: u32) -> Result<Option<Interval>> {
+        let open = policy::open_interval(self.host(), slot).map_err(kernel("ask which interval is open"))?;
+        Ok(open.map(|(number, seconds)| Interval { number, seconds }))
     }
 
     fn sweep(&mut self, request: SweepRequest) -> Result<Swept> {

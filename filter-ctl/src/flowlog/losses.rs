@@ -65,7 +65,7 @@ impl Losses {
                     start: since.min(now),
                     end: now,
                     content: Content::Lost(added),
-                    ..blank(Some(attachment))
+                    ..blank(Some(&attachment.interface))
                 });
             }
         }

@@ -4,31 +4,40 @@
 //! under a [`lock`], they are taken from the ring ([`collect`]), resolved to what AWS calls a
 //! record ([`record`], [`resolve`]) with the rules that decided ([`crate::naming`]), kept in a
 //! bounded [`spool`], counted by rule ([`hits`]), and printed by whoever wants to see some of them
-//! ([`mod@format`], [`follow`]). What the kernel could not hand over is counted there and becomes a
-//! `SKIPDATA` record here ([`losses`]).
+//! ([`mod@format`], [`follow`]) in whatever [`fields`]. What the kernel could not hand over is counted there and becomes a
+//! `SKIPDATA` record here ([`losses`]), and an interval in which nothing came a `NODATA` record ([`idle`]).
 //!
 //! ```text
 //! ring ──take──▶ name ──▶ resolve ──▶ spool ──▶ filter ──▶ format ──▶ stdout
 //!                                       ▲ └───▶ hits
-//! COUNTERS.lost ──▶ losses ─────────────┘
+//! COUNTERS.lost ──▶ losses ─────────────┤
+//! nothing came  ──▶ idle   ─────────────┘
 //! ```
 //!
 //! Whoever drains the ring appends *all* of it to the spool; filters apply to what is printed,
 //! never to what is kept. So a second reader sees the same records again, whatever the first one
-//! asked for.
+//! asked for. The records of each flow log of the document are made from these ([`subscription`]).
 
 pub mod collect;
 pub mod detach;
+pub mod fields;
 pub mod follow;
 pub mod format;
 pub mod hits;
 pub mod host;
+pub mod idle;
 pub mod lock;
+pub mod logformat;
 pub mod losses;
 pub mod record;
 pub mod resolve;
+mod row;
 pub mod source;
 pub mod spool;
+pub mod subscription;
+pub mod summary;
+mod tags;
+mod window;
 
 #[cfg(test)]
 pub(crate) mod fake;
@@ -75,6 +84,17 @@ pub enum Error {
     /// The datapath as a whole.
     #[error(transparent)]
     Host(#[from] datapath::Error),
+    /// A flow log that is asked for.
+    #[error("no attached interface is covered by a flow log {wanted}{}", match known.as_slice() {
+        [] => String::new(),
+        known => format!("; they are covered by {}", known.join(", ")),
+    })]
+    UnknownLog {
+        /// The one that was asked for.
+        wanted: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
     /// The output.
     #[error("cannot write the flow records: {0}")]
     Output(#[source] io::Error),
@@ -148,6 +168,12 @@ impl Folder {
     #[must_use]
     pub fn shelf(&self) -> Shelf {
         Shelf::new(&self.state)
+    }
+
+    /// The intervals that are already in the spool as `NODATA` records.
+    #[must_use]
+    pub fn idle(&self) -> PathBuf {
+        self.state.join("idle.json")
     }
 
     /// The losses that are already in the spool as `SKIPDATA` records.

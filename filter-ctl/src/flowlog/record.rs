@@ -1,6 +1,6 @@
 //! A flow-log record with everything resolved: what the spool keeps and the formats print.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use filter_common::{
     Direction,
@@ -8,7 +8,7 @@ use filter_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::naming::Decisions;
+use crate::{naming::Decisions, policy::Placement};
 
 /// One line of a flow log to be.
 ///
@@ -28,6 +28,9 @@ pub struct Record {
     /// `subnet-…`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnet_id: Option<String>,
+    /// Where the interface stands in AWS, as far as the document tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Arc<Placement>>,
     /// Towards the interface or away from it; `None` for a record about both.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "direction")]
     pub direction: Option<Direction>,
@@ -105,6 +108,9 @@ pub struct Flow {
     /// Length of that interval in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval_seconds: Option<u32>,
+    /// `traffic-path`, as far as it can be known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic_path: Option<u8>,
     /// Generation of the policy that judged the packets.
     pub generation: u32,
     /// The rules that decided. (Earlier versions did not tell.)
@@ -113,6 +119,12 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// When its interval begins, in Unix seconds by the kernel's count; `None`: that is not known.
+    #[must_use]
+    pub fn interval_start(&self) -> Option<u64> {
+        Some(u64::from(self.interval) * u64::from(self.interval_seconds?))
+    }
+
     /// `action`
     #[must_use]
     pub const fn action(&self) -> Action {
@@ -135,7 +147,7 @@ pub struct Loss {
 }
 
 /// What became of a flow's packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Action {
     /// They passed the security groups and the network ACL.
     #[value(name = "ACCEPT")]

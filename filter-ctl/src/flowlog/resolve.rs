@@ -11,7 +11,12 @@ use filter_common::{
 };
 
 use super::record::{Content, Flow, Loss, Record};
-use crate::{clock::Clock, naming::Decisions, policy::Interface, state::Attachment};
+use crate::{
+    clock::Clock,
+    naming::Decisions,
+    policy::{Interface, Placement},
+    state::Attachment,
+};
 
 /// Which interface stood behind a slot, and when.
 ///
@@ -54,7 +59,7 @@ impl Resolver {
         let attachment = self.at(u32::from(record.slot), end);
         let direction =
             if record.direction == Direction::Ingress as u8 { Direction::Ingress } else { Direction::Egress };
-        let flow = flow(record, rules, attachment);
+        let flow = flow(record, rules, attachment, end);
         // What cannot be read still counts: as a loss.
         let loss = Loss { packets: record.packets, bytes: record.bytes, records: 1 };
         Record {
@@ -63,20 +68,22 @@ impl Resolver {
             end: end.max(start),
             start,
             content: flow.map_or(Content::Lost(loss), Content::Flow),
-            ..blank(attachment)
+            ..blank(attachment.map(|known| &known.interface))
         }
     }
 }
 
 /// A record about an interface that says nothing yet.
 #[must_use]
-pub(super) fn blank(attachment: Option<&Attachment>) -> Record {
-    let name = |name: fn(&Interface) -> &String| attachment.map(|known| name(&known.interface).clone());
+pub(super) fn blank(interface: Option<&Interface>) -> Record {
+    let name = |name: fn(&Interface) -> &String| interface.map(|known| name(known).clone());
+    let placement = interface.map(|known| &known.placement);
     Record {
         interface_id: name(|interface| &interface.id),
         account_id: name(|interface| &interface.account_id),
         vpc_id: name(|interface| &interface.vpc_id),
         subnet_id: name(|interface| &interface.subnet_id),
+        placement: placement.filter(|known| ***known != Placement::default()).cloned(),
         direction: None,
         start: 0,
         end: 0,
@@ -90,20 +97,21 @@ fn same(one: &Attachment, other: &Attachment) -> bool {
 }
 
 /// The flow in a record; `None` if its family or its reason are none that we know.
-fn flow(record: &FlowRecord, rules: Decisions, attachment: Option<&Attachment>) -> Option<Flow> {
+fn flow(record: &FlowRecord, rules: Decisions, attachment: Option<&Attachment>, end: u64) -> Option<Flow> {
     let family = match record.family {
         4 => Family::V4,
         6 => Family::V6,
         _ => return None,
     };
-    let local = record.local.to_ip(family);
+    let (local, remote) = (record.local.to_ip(family), record.remote.to_ip(family));
+    let outgoing = record.direction == Direction::Egress as u8;
     // Of other protocols the key has other things in the ports' place.
     let ports = matches!(record.protocol, TCP | UDP).then_some((record.local_port, record.remote_port));
     let (local_port, remote_port) = ports.unwrap_or_default();
     Some(Flow {
         local,
         shown: attachment.map_or(local, |known| shown(local, &known.interface)),
-        remote: record.remote.to_ip(family),
+        remote,
         local_port,
         remote_port,
         protocol: record.protocol,
@@ -112,10 +120,34 @@ fn flow(record: &FlowRecord, rules: Decisions, attachment: Option<&Attachment>) 
         tcp_flags: record.tcp_flags.into(),
         reason: Reason::from_number(record.reason)?,
         interval: record.interval,
-        interval_seconds: attachment.and_then(|known| known.interval),
+        interval_seconds: interval_seconds(record.interval, attachment.and_then(|known| known.interval), end),
+        traffic_path: attachment
+            .filter(|_| outgoing)
+            .and_then(|known| traffic_path(remote, &known.interface)),
         generation: record.generation,
         rules,
     })
+}
+
+/// The length of a record's interval: `now`, unless the number says that it was counted before an
+/// `apply` changed that. The number of an interval since the epoch tells the length of those that
+/// documents can have (up to 600 s) even by a clock that is days off.
+fn interval_seconds(number: u32, now: Option<u32>, unix_seconds: u64) -> Option<u32> {
+    let fits = |length: &u32| (unix_seconds / u64::from(*length)).abs_diff(u64::from(number)) <= 1;
+    let told = || {
+        let seconds = (unix_seconds as f64 / (f64::from(number) + 0.5)).round();
+        (number > 0 && (1.0..=86_400.0).contains(&seconds)).then_some(seconds as u32)
+    };
+    now.filter(|length| *length > 0).filter(fits).or_else(told)
+}
+
+/// The way of outgoing traffic (VPC guide, `flow-log-records`, *traffic-path*).
+///
+/// 1 is "through another resource in the same VPC". A VPC's blocks are routed locally, so a remote
+/// address in them is one. Which gateway traffic to other addresses takes is known to AWS's routers
+/// alone.
+fn traffic_path(remote: IpAddr, interface: &Interface) -> Option<u8> {
+    interface.vpc_blocks.iter().any(|block| block.contains(&remote)).then_some(1)
 }
 
 /// The local address that a flow log shows.
@@ -201,6 +233,39 @@ mod tests {
         assert_eq!(interface(&record(3)).as_deref(), Some("eni-old"));
         let later = FlowRecord { last: CLOCK.stamp(), ..record(3) };
         assert_eq!(interface(&later).as_deref(), Some("eni-new"));
+    }
+
+    #[test]
+    fn a_number_tells_its_intervals_length() {
+        for seconds in [1, 2, 3, 7, 10, 59, 60, 61, 300, 599, 600] {
+            for now in [1_500_000_000_u64, 1_700_000_123, 4_000_000_000] {
+                let number = (now / u64::from(seconds)) as u32;
+                // Of another length by now; a day's difference between the clocks.
+                for (length, clock) in [(seconds, now), (seconds + 1, now), (20, now), (60, now + 86_400)] {
+                    let told = interval_seconds(number, Some(length), clock);
+                    assert_eq!(told, Some(seconds), "{seconds} s at {now}, {length} s");
+                }
+            }
+        }
+        assert_eq!(interval_seconds(19_675, Some(86_400), 1_700_000_000), Some(86_400));
+        assert_eq!(interval_seconds(0, None, 1_700_000_000), None);
+    }
+
+    /// Conformance 5.6-a: `traffic-path` is 1 for outgoing traffic to the same VPC, and `-` for incoming traffic.
+    /// Source: VPC guide `flow-log-records`.
+    /// Enforced: `filter-ctl/src/flowlog/resolve.rs` (`traffic_path`, `flow`).
+    #[test]
+    fn outgoing_traffic_to_the_same_vpc_has_path_1_and_no_other_is_known() {
+        let interface =
+            Interface { vpc_blocks: vec!["10.0.0.0/16".parse().expect("a block")], ..Interface::default() };
+        let path = |remote: [u8; 4]| traffic_path(IpAddr::from(remote), &interface);
+        assert_eq!([path([10, 0, 200, 1]), path([198, 51, 100, 7])], [Some(1), None]);
+        let mut resolver = Resolver::default();
+        resolver.learn(vec![Attachment { interface, ..attachment(3, "eni-0a1") }]);
+        let within = FlowRecord { remote: [10, 0, 2, 2].into_address(), ..record(3) };
+        let out = FlowRecord { direction: Direction::Egress as u8, ..within };
+        let path = |record| flow_of(&resolver.resolve(record, Decisions::default(), &CLOCK)).traffic_path;
+        assert_eq!([path(&within), path(&out)], [None, Some(1)]);
     }
 
     #[test]

@@ -33,6 +33,10 @@ pub trait Source {
     /// were last set to zero.
     fn lost(&mut self, slot: u32) -> Result<Lost>;
 
+    /// The interval that is open for an interface; `None`: it is not logged. Every packet of an
+    /// earlier one is counted.
+    fn open_interval(&mut self, slot: u32) -> Result<Option<Interval>>;
+
     /// Hands over the counts in some slots of the tables to the ring.
     fn sweep(&mut self, request: SweepRequest) -> Result<Swept>;
 
@@ -62,6 +66,15 @@ pub enum Ring {
     Replaced,
     /// Everything was detached: there is no ring.
     Gone,
+}
+
+/// An interval of an interface's flow log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interval {
+    /// Intervals since the Unix epoch, by the kernel's count.
+    pub number: u32,
+    /// Its length, in seconds.
+    pub seconds: u32,
 }
 
 /// One run of the sweeping program.
