@@ -7,6 +7,7 @@
 
 pub mod cli;
 pub mod clock;
+mod closest;
 pub mod compile;
 pub mod datapath;
 pub mod document;

@@ -4,7 +4,7 @@
 //! under a [`lock`], they are taken from the ring ([`collect`]), resolved to what AWS calls a
 //! record ([`record`], [`resolve`]) with the rules that decided ([`crate::naming`]), kept in a
 //! bounded [`spool`], counted by rule ([`hits`]), and printed by whoever wants to see some of them
-//! ([`mod@format`], [`follow`]). What the kernel could not hand over is counted there and becomes a
+//! ([`mod@format`], [`follow`]) in whatever [`fields`]. What the kernel could not hand over is counted there and becomes a
 //! `SKIPDATA` record here ([`losses`]).
 //!
 //! ```text
@@ -19,14 +19,17 @@
 
 pub mod collect;
 pub mod detach;
+pub mod fields;
 pub mod follow;
 pub mod format;
 pub mod hits;
 pub mod host;
 pub mod lock;
+pub mod logformat;
 pub mod losses;
 pub mod record;
 pub mod resolve;
+mod row;
 pub mod source;
 pub mod spool;
 

@@ -1,12 +1,13 @@
 //! `FlowLogs`.
 
-use super::{Decoder, Object, closest};
+use super::{Decoder, Object};
 use crate::{
+    closest::closest,
     document::{
         diagnostic::Severity,
         model::{FlowLog, PlacedFlowLog, Spanned, TrafficType},
     },
-    flowlog::format::Field,
+    flowlog::fields::Field,
 };
 
 /// `MaxAggregationInterval` when it is absent (API reference, `CreateFlowLogs`).
@@ -20,43 +21,6 @@ pub(super) const FIELDS: &[&str] = &[
     "MaxAggregationInterval",
     "FlowLogStatus",
     "Tags",
-];
-
-/// AWS's fields that records have no value for here (VPC guide, `flow-log-records`, "Available fields").
-const AWS_FIELDS: &[&str] = &[
-    "instance-id",
-    "region",
-    "az-id",
-    "sublocation-type",
-    "sublocation-id",
-    "pkt-src-aws-service",
-    "pkt-dst-aws-service",
-    "traffic-path",
-    "ecs-cluster-arn",
-    "ecs-cluster-name",
-    "ecs-container-instance-arn",
-    "ecs-container-instance-id",
-    "ecs-container-id",
-    "ecs-second-container-id",
-    "ecs-service-name",
-    "ecs-task-definition-arn",
-    "ecs-task-arn",
-    "ecs-task-id",
-    "reject-reason",
-    "resource-id",
-    "encryption-status",
-    "instance-tag",
-    "instance-tag-2",
-    "interface-tag",
-    "interface-tag-2",
-    "asg-tag",
-    "asg-tag-2",
-    "interface-type",
-    "next-hop-interface-id",
-    "next-hop-subnet-id",
-    "next-hop-az-id",
-    "next-hop-vpc-id",
-    "next-hop-interface-type",
 ];
 
 impl Decoder<'_> {
@@ -114,8 +78,7 @@ impl Decoder<'_> {
     /// Warns of a format's fields that no record has.
     fn check_fields(&mut self, object: &Object<'_>, format: &str) {
         const NAME: &str = "LogFormat";
-        let ours = Field::ALL.iter().map(|field| field.name());
-        let known: Vec<&str> = ours.chain(AWS_FIELDS.iter().copied()).collect();
+        let known: Vec<&str> = Field::ALL.iter().map(|field| field.name()).collect();
         let span = object.field(NAME).map_or(object.span, |field| field.value.span);
         let names = format
             .split_ascii_whitespace()

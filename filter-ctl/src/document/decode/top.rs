@@ -2,14 +2,17 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::{Decoder, Object, acl, closest, flat_rule, flow_log, group, interface, network, prefix_list};
-use crate::document::{
-    diagnostic::{Diagnostic, Source},
-    limits::{self, LimitNumbers},
-    model::{Model, Spanned},
-    tree::{Node, Parsed, Value},
+use super::{Decoder, Object, acl, flat_rule, flow_log, group, interface, network, prefix_list};
+use crate::{
+    closest::closest,
+    document::{
+        diagnostic::{Diagnostic, Source},
+        limits::{self, LimitNumbers},
+        model::{Model, Spanned},
+        tree::{Node, Parsed, Value},
+    },
+    policy::Exemptions,
 };
-use crate::policy::Exemptions;
 
 /// The keys that are read.
 const KEYS: &[&str] = &[
