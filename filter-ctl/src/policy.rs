@@ -4,9 +4,11 @@
 //! and the reference evaluator (which read it, [`crate::compile`], [`crate::reference`]): group
 //! references and prefix lists are addresses here, and defaults are filled in.
 
+mod flow_log;
 mod rule_id;
 mod text;
 
+pub use flow_log::{Destination, DestinationOptions, DestinationType, FileFormat, FlowLog, TrafficType};
 pub use rule_id::rule_id;
 
 use std::{
@@ -47,6 +49,8 @@ pub struct EffectivePolicy {
     /// The shortest interval, in seconds, that any flow log that covers it asks for; `None`: no
     /// flow log covers it.
     pub flow_log_interval: Option<u32>,
+    /// The flow logs that cover it.
+    pub flow_logs: Vec<FlowLog>,
 }
 
 /// Which remotes are exempt: neither filtered nor logged.
@@ -88,6 +92,32 @@ pub struct Interface {
     pub primary_v6: Option<Ipv6Addr>,
     /// All of its addresses and delegated prefixes.
     pub own: Vec<IpNet>,
+    /// The blocks of its VPC; those of its subnet, where the document does not describe the VPC.
+    #[serde(default)]
+    pub vpc_blocks: Vec<IpNet>,
+    /// Where it stands in AWS, as far as the document tells.
+    #[serde(default)]
+    pub placement: Arc<Placement>,
+    /// `TagSet`
+    #[serde(default)]
+    pub tags: Vec<(String, String)>,
+}
+
+/// Where a network interface stands in AWS, and what it is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Placement {
+    /// Its region, by the name of its availability zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The id of its availability zone; none in a local zone and the like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub az_id: Option<String>,
+    /// The instance that it is attached to; none where AWS made the interface for a service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<String>,
+    /// Its kind in flow logs, if AWS made it for a service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface_type: Option<String>,
 }
 
 /// A security group that the interface is in.

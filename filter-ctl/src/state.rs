@@ -3,7 +3,7 @@
 use filter_common::abi;
 use serde::{Deserialize, Serialize};
 
-use crate::policy::Interface;
+use crate::policy::{FlowLog, Interface};
 
 /// One attached device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,9 @@ pub struct Attachment {
     /// The kernel's flow-log interval in seconds; `None`: not logged.
     #[serde(rename = "flow_log_interval", alias = "interval")]
     pub interval: Option<u32>,
+    /// The flow logs that cover it.
+    #[serde(default)]
+    pub flow_logs: Vec<ActiveLog>,
     /// Generation of the policy that enforces.
     pub generation: u32,
     /// Fingerprint of that policy: an apply that would change nothing is seen by it. A string in
@@ -40,6 +43,27 @@ pub struct Attachment {
     pub fingerprint: u64,
     /// Unix seconds of the attachment.
     pub attached_at: u64,
+}
+
+/// A flow log that covers an attached interface. It says nothing about what came before it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActiveLog {
+    /// Since when it covers the interface as it is, in Unix seconds.
+    pub since: u64,
+    /// The flow log.
+    #[serde(flatten)]
+    pub log: FlowLog,
+}
+
+impl ActiveLog {
+    /// The flow logs that cover an interface from now on; those that did so `before`, and have not
+    /// changed, go on. A changed one begins anew: AWS's cannot be changed at all.
+    #[must_use]
+    pub fn renewed(before: &[Self], logs: &[FlowLog], now: u64) -> Vec<Self> {
+        let since =
+            |log: &FlowLog| before.iter().find(|known| known.log == *log).map_or(now, |known| known.since);
+        logs.iter().map(|log| Self { since: since(log), log: log.clone() }).collect()
+    }
 }
 
 /// Which end of the link a device is.

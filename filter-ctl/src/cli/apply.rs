@@ -9,13 +9,16 @@ use super::{
     documents::{self, LimitsArguments, Orders, Read},
     output,
 };
-use crate::datapath::{
-    self, Places, Session,
-    apply::{Applied, Wanted, dry_run},
-    inspect,
-    journal::{self, Entry},
-    rules::Rules,
-    versions,
+use crate::{
+    datapath::{
+        self, Places, Session,
+        apply::{Applied, Wanted, dry_run},
+        inspect,
+        journal::{self, Entry},
+        rules::Rules,
+        versions,
+    },
+    state::{ActiveLog, Attachment},
 };
 
 /// Swap the rules of the attached interfaces that a document covers
@@ -140,8 +143,9 @@ fn describe(applied: &Applied, dry_run: bool) -> String {
     let Applied { before, after, changed } = applied;
     let device = crate::text::shown(&before.attachment.device);
     let id = crate::text::shown(&before.attachment.interface.id);
+    let logs = log_differences(&before.attachment, &after.attachment);
     if !changed {
-        return format!("{id} on {device}: unchanged (generation {})\n", before.attachment.generation);
+        return format!("{id} on {device}: unchanged (generation {})\n{logs}", before.attachment.generation);
     }
     let generations = if dry_run {
         format!("would change (generation {} enforces)", before.attachment.generation)
@@ -155,10 +159,26 @@ fn describe(applied: &Applied, dry_run: bool) -> String {
     if before.attachment.interval != after.attachment.interval && !dry_run {
         text += &format!("  flow log {}\n", super::status::log_line(after));
     }
+    text += &logs;
     if before.allowance != after.allowance {
         let shown =
             |allowance: Option<u32>| allowance.map_or("unlimited".into(), |number| number.to_string());
         text += &format!("  connections allowed {} → {}\n", shown(before.allowance), shown(after.allowance));
+    }
+    text
+}
+
+/// Flow logs that only one side has, a line each; a changed one is one that goes and one that comes.
+fn log_differences(before: &Attachment, after: &Attachment) -> String {
+    let only = |of: &Attachment, not: &Attachment| {
+        let new = |log: &&ActiveLog| not.flow_logs.iter().all(|other| other.log != log.log);
+        of.flow_logs.iter().filter(new).cloned().collect::<Vec<_>>()
+    };
+    let mut text = String::new();
+    for (sign, logs) in [('-', only(before, after)), ('+', only(after, before))] {
+        for line in super::status::log_lines(&logs) {
+            text += &format!("  {sign} flow log {line}\n");
+        }
     }
     text
 }
@@ -222,6 +242,7 @@ fn to_json(applied: &Applied) -> serde_json::Value {
             "added": added,
             "removed": removed,
         },
+        "flow_logs": { "before": before.attachment.flow_logs, "after": after.attachment.flow_logs },
         "flow_log_interval": { "before": before.attachment.interval, "after": after.attachment.interval },
         "connections_allowed": { "before": before.allowance, "after": after.allowance },
     })

@@ -145,8 +145,10 @@ fn describe(Outcome { entry, .. }: &Outcome) -> String {
         Side::Workload => "the workload's own device",
         Side::Host => "the host's end of the workload's link",
     };
+    let logs = super::status::log_lines(&attachment.flow_logs);
+    let logs: String = logs.iter().map(|log| format!("          {log}\n")).collect();
     format!(
-        "attached {} as {} ({side})\n  hooks   receive {}, send {}: {}\n  policy  {}\n  log     {}\n",
+        "attached {} as {} ({side})\n  hooks   receive {}, send {}: {}\n  policy  {}\n  log     {}\n{logs}",
         text::shown(&attachment.device),
         text::shown(&attachment.interface.id),
         hooks::name(attachment.receive),

@@ -129,6 +129,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                         "security_groups": policy.groups.iter().map(|group| &group.id).collect::<Vec<_>>(),
                         "network_acl_id": policy.nacl.id,
                         "flow_log_interval": policy.flow_log_interval,
+                        "flow_logs": policy.flow_logs,
                         "connections_allowed": policy.allowance,
                         "strict_tcp": policy.strict_tcp,
                         "exemptions": policy.exemptions,

@@ -16,8 +16,8 @@ use crate::{
         versions,
     },
     flowlog,
-    policy::Exemptions,
-    state::Side,
+    policy::{Destination, DestinationType, Exemptions, TrafficType},
+    state::{ActiveLog, Side},
     text,
 };
 
@@ -142,6 +142,26 @@ pub(super) fn log_line(entry: &Entry) -> String {
     }
 }
 
+/// Its flow logs, a line each.
+pub(super) fn log_lines(logs: &[ActiveLog]) -> Vec<String> {
+    let line = |ActiveLog { log, .. }: &ActiveLog| {
+        let traffic = match log.traffic {
+            TrafficType::All => "all traffic",
+            TrafficType::Accept => "accepted traffic",
+            TrafficType::Reject => "rejected traffic",
+        };
+        let Destination { kind, target, .. } = &log.destination;
+        let to = match (kind, target) {
+            (DestinationType::Spool, _) => "the spool".to_owned(),
+            (kind, Some(target)) => format!("{} {target}", kind.name()),
+            (kind, None) => kind.name().to_owned(),
+        };
+        let line = format!("{}: {traffic} of {} every {} s, to {to}", log.id, log.resource_id, log.interval);
+        text::shown(&line).into_owned()
+    };
+    logs.iter().map(line).collect()
+}
+
 fn describe(report: &Report) -> String {
     let Report { entry, condition, usage, counters, .. } = report;
     let attachment = &entry.attachment;
@@ -187,6 +207,7 @@ fn describe(report: &Report) -> String {
     }
     line("connections", &format!("{} of {} allowed", usage.connections, allowed(entry)));
     line("flow log", &log_line(entry));
+    log_lines(&attachment.flow_logs).iter().for_each(|log| line("", log));
     let totals = [Category::Accepted, Category::Rejected].map(|category| sum(report, category));
     line("accepted", &format!("{} packets, {} bytes", totals[0].0, totals[0].1));
     line("rejected", &format!("{} packets, {} bytes", totals[1].0, totals[1].1));

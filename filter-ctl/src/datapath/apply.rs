@@ -11,7 +11,7 @@ use super::{
     policy::{self, Prepared},
     rules::Rules,
 };
-use crate::{compile::Compiled, naming::book::Encoded, policy::EffectivePolicy};
+use crate::{compile::Compiled, naming::book::Encoded, policy::EffectivePolicy, state::ActiveLog};
 
 /// An attached interface and the policy that it shall have.
 #[derive(Clone, Debug)]
@@ -144,6 +144,8 @@ fn differs(host: &Host, places: &Places, wanted: &Wanted, book: &Encoded) -> Res
 fn updated(wanted: &Wanted, document: &Path, generation: Option<u32>, now: u64) -> Entry {
     let mut entry = wanted.entry.clone();
     entry.attachment.interface = wanted.policy.interface.clone();
+    entry.attachment.flow_logs =
+        ActiveLog::renewed(&wanted.entry.attachment.flow_logs, &wanted.policy.flow_logs, now);
     entry.document = document.to_owned();
     entry.rules = Rules::of(&wanted.policy, &wanted.compiled);
     entry.allowance = wanted.policy.allowance;

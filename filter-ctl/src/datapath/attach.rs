@@ -20,7 +20,7 @@ use crate::{
     compile::Compiled,
     naming::book::Encoded,
     policy::EffectivePolicy,
-    state::{Attachment, Hook, Side},
+    state::{ActiveLog, Attachment, Hook, Side},
 };
 
 /// What shall be attached, and how.
@@ -147,6 +147,7 @@ impl Session {
             reason: String::new(),
             log: order.log.is_some(),
             interval: order.policy.flow_log_interval,
+            flow_logs: ActiveLog::renewed(&[], &order.policy.flow_logs, now),
             generation: HostFacts::next_generation(&self.places, known)?,
             fingerprint: order.compiled.fingerprint,
             attached_at: now,

@@ -18,6 +18,7 @@ mod json;
 mod limits;
 mod lint;
 mod model;
+mod placement;
 mod reach;
 mod read;
 mod resolve;
@@ -33,10 +34,9 @@ use std::path::Path;
 pub use check::{Checked, Summary};
 pub use diagnostic::{Diagnostic, Diagnostics, RuleName, Severity};
 pub use limits::{LimitNumbers, Limits};
-pub use model::{FlowLog, TrafficType};
 pub use select::SelectError;
 
-use crate::policy::EffectivePolicy;
+use crate::policy::{EffectivePolicy, FlowLog};
 
 /// A document whose files are read and whose objects are well-formed.
 ///

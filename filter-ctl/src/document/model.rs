@@ -8,13 +8,12 @@ use std::{
 
 use filter_common::{Direction, track::IdleTimeouts};
 use ipnet::IpNet;
-use serde::Serialize;
 
 use super::{
     diagnostic::{At, Sources},
     limits::LimitNumbers,
 };
-use crate::policy::{Exemptions, NetworkAclRule, RuleService};
+use crate::policy::{Exemptions, FlowLog, NetworkAclRule, RuleService};
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +54,16 @@ pub(super) struct Subnet {
     pub(super) vpc_id: Option<Spanned<String>>,
     pub(super) owner: Option<String>,
     pub(super) blocks: Vec<Spanned<IpNet>>,
+    pub(super) zone: Zone,
+}
+
+/// Where an object stands in AWS.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Zone {
+    /// `AvailabilityZone`
+    pub(super) name: Option<String>,
+    /// `AvailabilityZoneId`
+    pub(super) id: Option<String>,
 }
 
 /// `NetworkInterfaces`
@@ -77,6 +86,11 @@ pub(super) struct Interface {
     pub(super) strict_tcp: bool,
     pub(super) timeouts: IdleTimeouts,
     pub(super) tags: Vec<(String, String)>,
+    pub(super) zone: Zone,
+    /// `Attachment.InstanceId`
+    pub(super) instance_id: Option<String>,
+    /// `InterfaceType`
+    pub(super) kind: Option<String>,
 }
 
 /// How a group is named.
@@ -221,21 +235,6 @@ pub(super) enum ListKind {
     File,
 }
 
-/// A flow log of a document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct FlowLog {
-    /// `fl-…`
-    pub id: String,
-    /// What it is for: `vpc-…`, `subnet-…` or `eni-…`.
-    pub resource_id: String,
-    /// `TrafficType`
-    pub traffic: TrafficType,
-    /// `MaxAggregationInterval`, in seconds.
-    pub interval: u32,
-    /// `LogFormat`; `None`: the default format.
-    pub format: Option<String>,
-}
-
 /// A flow log and its place.
 #[derive(Clone, Debug)]
 pub(super) struct PlacedFlowLog {
@@ -243,18 +242,6 @@ pub(super) struct PlacedFlowLog {
     pub(super) log: FlowLog,
     pub(super) resource: Option<Spanned<String>>,
     pub(super) active: bool,
-}
-
-/// The traffic that a flow log records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum TrafficType {
-    /// What was accepted.
-    Accept,
-    /// What was rejected.
-    Reject,
-    /// Both.
-    All,
 }
 
 /// Everything that the files of a document describe.

@@ -9,6 +9,7 @@ use super::{
     exempt,
     index::{DEFAULT, GroupOf},
     model::{Peer, PeerKind, Permission, SecurityGroup},
+    placement,
     reach::Reached,
 };
 use crate::policy::{
@@ -46,6 +47,12 @@ impl Document {
                 primary_v4: interface.primary_v4,
                 primary_v6: interface.primary_v6,
                 own: interface.own.iter().map(|own| own.value).collect(),
+                vpc_blocks: match vpc {
+                    Some(vpc) if !vpc.blocks.is_empty() => vpc.blocks.clone(),
+                    _ => subnet.blocks.iter().map(|block| block.value).collect(),
+                },
+                placement: placement::of(interface, subnet).into(),
+                tags: interface.tags.clone(),
             },
             subnet: subnet.blocks.iter().map(|block| block.value).collect(),
             exemptions,
@@ -65,6 +72,7 @@ impl Document {
             source_dest_check: interface.source_dest_check,
             strict_tcp: interface.strict_tcp,
             flow_log_interval: self.covering(interface).map(|log| log.log.interval).min(),
+            flow_logs: self.covering(interface).map(|log| log.log.clone()).collect(),
         }
     }
 

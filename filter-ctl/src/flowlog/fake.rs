@@ -96,6 +96,7 @@ pub(crate) fn attachment(slot: u32, id: &str) -> Attachment {
                 _ => None,
             },
             own: own.iter().filter_map(|own| own.parse().ok()).collect(),
+            ..Interface::default()
         },
         side: Side::Workload,
         receive: Hook::XdpNative,
@@ -103,6 +104,7 @@ pub(crate) fn attachment(slot: u32, id: &str) -> Attachment {
         reason: String::new(),
         log: true,
         interval: Some(60),
+        flow_logs: Vec::new(),
         generation: 12,
         fingerprint: 0,
         attached_at: 1_700_000_000,

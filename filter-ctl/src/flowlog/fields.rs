@@ -11,7 +11,7 @@ use std::{
     net::IpAddr,
 };
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The type of a field's values, by its name in AWS's table of Parquet types. Text formats write
 /// all of them as text.
@@ -28,8 +28,8 @@ pub enum Kind {
 macro_rules! fields {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal, $version:expr, $kind:ident;)+) => {
         /// A field of a record.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Field { $($(#[doc = $doc])+ $name,)+ }
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Field { $($(#[doc = $doc])+ #[serde(rename = $text)] $name,)+ }
 
         impl Field {
             /// Every field: first AWS's, in its order, then our own.

@@ -146,6 +146,7 @@ impl Book {
             source_dest_check: false,
             strict_tcp: false,
             flow_log_interval: None,
+            flow_logs: Vec::new(),
         };
         Some(Self { acl: policy.nacl.id.as_str().into(), policy })
     }
@@ -293,6 +294,7 @@ pub(crate) mod tests {
             source_dest_check: false,
             strict_tcp: false,
             flow_log_interval: Some(60),
+            flow_logs: Vec::new(),
         }
     }
 

@@ -42,6 +42,7 @@ pub(crate) fn empty() -> EffectivePolicy {
             primary_v4: None,
             primary_v6: None,
             own: Vec::new(),
+            ..Interface::default()
         },
         subnet: Vec::new(),
         exemptions: Exemptions::Ranges,
@@ -54,6 +55,7 @@ pub(crate) fn empty() -> EffectivePolicy {
         source_dest_check: false,
         strict_tcp: false,
         flow_log_interval: None,
+        flow_logs: Vec::new(),
     }
 }
 

@@ -35,6 +35,10 @@ pub(super) const FIELDS: &[&str] = &[
     "ConnectionTrackingConfiguration",
     "ConnectionTrackingSpecification",
     "TagSet",
+    "Attachment",
+    "AvailabilityZone",
+    "AvailabilityZoneId",
+    "InterfaceType",
     "StrictTcp",
 ];
 
@@ -81,6 +85,12 @@ impl Decoder<'_> {
         let timeouts = self.timeouts(object);
         let strict_tcp = self.boolean(object, "StrictTcp").unwrap_or(false);
         let tags = self.tags(object, "TagSet");
+        let zone = self.zone(object);
+        let kind = self.owned(object, "InterfaceType");
+        let attached =
+            self.nested(object, "Attachment", |decoder, object| decoder.owned(object, "InstanceId"));
+        // VPC guide, `flow-log-records`: none for a requester-managed interface.
+        let instance_id = attached.flatten().filter(|_| !requester_managed);
         let Addresses { primary_v4, primary_v6, own } = addresses;
         self.model.interfaces.push(Interface {
             place,
@@ -97,6 +107,9 @@ impl Decoder<'_> {
             strict_tcp,
             timeouts,
             tags,
+            zone,
+            instance_id,
+            kind,
         });
     }
 

@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use super::{Decoder, Object, cidr::Family};
 use crate::document::{
     diagnostic::Severity,
-    model::{Spanned, Subnet, Vpc},
+    model::{Spanned, Subnet, Vpc, Zone},
 };
 
 pub(super) const VPC_FIELDS: &[&str] = &[
@@ -26,6 +26,8 @@ pub(super) const SUBNET_FIELDS: &[&str] = &[
     "Ipv6CidrBlock",
     "Ipv6CidrBlockAssociationSet",
     "Ipv6Native",
+    "AvailabilityZone",
+    "AvailabilityZoneId",
     "Tags",
 ];
 
@@ -60,6 +62,7 @@ impl Decoder<'_> {
         let vpc_id = self.id(object, "VpcId", "vpc");
         let owner = self.owner(object);
         self.tags(object, "Tags");
+        let zone = self.zone(object);
         let mut blocks: Vec<Spanned<IpNet>> = Vec::new();
         blocks.extend(self.cidr(object, "CidrBlock", Family::V4));
         blocks.extend(self.ipv6_blocks(object));
@@ -67,7 +70,12 @@ impl Decoder<'_> {
         if !named.iter().any(|name| object.has(name)) {
             self.missing(object, "CidrBlock", "the subnet's block");
         }
-        self.model.subnets.push(Subnet { place, id, vpc_id, owner, blocks });
+        self.model.subnets.push(Subnet { place, id, vpc_id, owner, blocks, zone });
+    }
+
+    /// `AvailabilityZone`, `AvailabilityZoneId`
+    pub(super) fn zone(&mut self, object: &Object<'_>) -> Zone {
+        Zone { name: self.owned(object, "AvailabilityZone"), id: self.owned(object, "AvailabilityZoneId") }
     }
 
     /// `Ipv6CidrBlockAssociationSet`, or, in documents written by hand, `Ipv6CidrBlock`.

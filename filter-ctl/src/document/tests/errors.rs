@@ -509,20 +509,6 @@ fn what_connection_tracking_does_not_know_is_told() {
 }
 
 #[test]
-fn a_log_formats_unknown_fields_are_told() {
-    let with = |format: &str| warned(&format!("FlowLogs: [{{ LogFormat: \"{format}\" }}]"));
-    let warned_of_gateway =
-        |format: &str| warned(&format!("FlowLogs: [{{ ResourceId: tgw-1, LogFormat: \"{format}\" }}]"));
-    assert_eq!(with("${version} ${filter-sg-rule} ${next-hop-az-id} ${asg-tag-2} ${ecs-task-id}"), "");
-    let warned = with("${foo} ${version} ${src-addr}");
-    insta::assert_snapshot!(warned, @r"
-    [unknown-log-field] FlowLogs[0].LogFormat: flow logs have no field `foo` | docs/flow-logs.md lists the fields that records have here
-    [unknown-log-field] FlowLogs[0].LogFormat: flow logs have no field `src-addr` | did you mean `srcaddr`?
-    ");
-    assert_eq!(warned_of_gateway("${tgw-id} ${resource-type}"), "");
-}
-
-#[test]
 fn two_files_limits_are_the_same_or_an_error() {
     let with = |second: &str| {
         let folder = folder(&[("a.yaml", "Limits: { RulesPerNetworkAcl: 30 }"), ("b.yaml", second)]);

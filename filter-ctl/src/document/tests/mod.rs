@@ -5,6 +5,7 @@ mod aws;
 mod conformance;
 mod errors;
 mod examples;
+mod flow_logs;
 mod fuzz;
 mod rules;
 

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The policy of an interface and the warnings about it, one on a line.
-fn effective(document: &Document, id: &str) -> (EffectivePolicy, String) {
+pub(super) fn effective(document: &Document, id: &str) -> (EffectivePolicy, String) {
     let (policy, warnings) =
         document.effective(id).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
     let folder = warnings.first().map(|one| one.file.clone()).unwrap_or_default();
@@ -59,6 +59,16 @@ EffectivePolicy {
         own: [
             10.0.1.20/32,
         ],
+        vpc_blocks: [
+            10.0.1.0/24,
+        ],
+        placement: Placement {
+            region: None,
+            az_id: None,
+            instance_id: None,
+            interface_type: None,
+        },
+        tags: [],
     },
     subnet: [
         10.0.1.0/24,
@@ -141,6 +151,7 @@ EffectivePolicy {
     source_dest_check: false,
     strict_tcp: false,
     flow_log_interval: None,
+    flow_logs: [],
 }
 "#);
 }
