@@ -14,12 +14,12 @@ use crate::flowlog::{
 
 /// Records of one flow log, in the fields of its format.
 ///
-/// A record takes 16 bytes for each field, 48 for its [`Measure`], and its text.
+/// A record takes 16 bytes for each field, 56 for its [`Measure`], and its text.
 #[derive(Clone, Debug)]
 pub struct Batch {
     format: Arc<LogFormat>,
     cells: Vec<Cell>,
-    measures: Vec<(Span, Measure)>,
+    heads: Vec<Head>,
     text: String,
     long: Vec<Ipv6Addr>,
     /// Where the source of records stood before the first record.
@@ -37,6 +37,14 @@ enum Cell {
     /// An index of [`Batch::long`].
     V6(u32),
     Text(Span),
+}
+
+/// What is known of every record, whatever the format.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    interface: Span,
+    measure: Measure,
+    skipped: bool,
 }
 
 /// A range of [`Batch::text`].
@@ -100,7 +108,7 @@ impl Batch {
         Self {
             format,
             cells: Vec::new(),
-            measures: Vec::new(),
+            heads: Vec::new(),
             text: String::new(),
             long: Vec::new(),
             after,
@@ -118,7 +126,8 @@ impl Batch {
             self.long.truncate(marks.2);
             return false;
         };
-        self.measures.push((interface, Measure::of(row)));
+        let skipped = row.value(Field::LogStatus) == Value::Text("SKIPDATA".into());
+        self.heads.push(Head { interface, measure: Measure::of(row), skipped });
         self.position = position;
         true
     }
@@ -153,6 +162,15 @@ impl Batch {
         Some(Span { start: start as u32, end: self.text.len() as u32 })
     }
 
+    /// A batch with a copy of one record, for what must be known of its interface later.
+    #[must_use]
+    pub fn sample(&self, row: &BatchRow<'_>) -> Self {
+        let mut sample = Self::new(Arc::clone(&self.format), self.after);
+        // There is room: the record is in a batch already.
+        let _ = sample.push(row, self.position);
+        sample
+    }
+
     /// The fields of the records.
     #[must_use]
     pub fn format(&self) -> &LogFormat {
@@ -162,19 +180,19 @@ impl Batch {
     /// How many records.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.measures.len()
+        self.heads.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.measures.is_empty()
+        self.heads.is_empty()
     }
 
     /// The memory that the records take, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        size_of_val(&*self.cells) + size_of_val(&*self.measures) + self.text.len() + size_of_val(&*self.long)
+        size_of_val(&*self.cells) + size_of_val(&*self.heads) + self.text.len() + size_of_val(&*self.long)
     }
 
     /// Where the source of records stood before the first record.
@@ -196,13 +214,14 @@ impl Batch {
     /// If there are not so many.
     #[must_use]
     pub fn row(&self, index: usize) -> BatchRow<'_> {
-        let (interface, measure) = self.measures[index];
+        let Head { interface, measure, skipped } = self.heads[index];
         let width = self.format.fields().len();
         BatchRow {
             batch: self,
             cells: &self.cells[index * width..(index + 1) * width],
             interface: self.text_at(interface),
             measure,
+            skipped,
         }
     }
 
@@ -225,6 +244,8 @@ pub struct BatchRow<'a> {
     pub interface: &'a str,
     /// What it stands for.
     pub measure: Measure,
+    /// Whether it tells of losses (`SKIPDATA`).
+    pub skipped: bool,
 }
 
 impl<'a> BatchRow<'a> {
@@ -296,6 +317,7 @@ mod tests {
         assert_eq!(lost.measure, Measure { records: 3, packets: 40, bytes: 4000, ..expected });
         assert_eq!(flow.value(Field::InterfaceId), "eni-0a1".into());
         assert_eq!(flow.value(Field::VpcId), Value::None);
+        assert!(lost.skipped && !flow.skipped);
         Ok(())
     }
 
@@ -305,7 +327,7 @@ mod tests {
         assert_eq!(batch.bytes(), 0);
         assert!(batch.push(&resolved(), 1));
         // Two fields, the measure with the interface's place, and the text `ACCEPT` and `eni-0a1`.
-        assert_eq!(batch.bytes(), 2 * 16 + 48 + 13);
+        assert_eq!(batch.bytes(), 2 * 16 + 56 + 13);
         Ok(())
     }
 }

@@ -5,8 +5,8 @@
 
 use std::io;
 
-use super::{batch::BatchRow, layout::FileFormat, parquet::ParquetEncoder, text::TextEncoder};
-use crate::flowlog::logformat::LogFormat;
+use super::{batch::BatchRow, parquet::ParquetEncoder, text::TextEncoder};
+use crate::{flowlog::logformat::LogFormat, policy::FileFormat};
 
 /// Encodes one file.
 pub(super) enum Encoder {

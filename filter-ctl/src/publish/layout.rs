@@ -16,45 +16,20 @@
 use std::fmt;
 
 use jiff::{Timestamp, civil, tz::TimeZone};
-use serde::{Deserialize, Serialize};
+
+use crate::policy::{DestinationOptions, FileFormat};
 
 /// The word in the keys and names that stands for the service.
 const SERVICE: &str = "vpcflowlogs";
 /// The folder below the prefix; a prefix must not have one of that name.
 const TOP: &str = "AWSLogs";
 
-/// `FileFormat`: what a file has in it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FileFormat {
-    /// Lines of words, the first one with the fields' names; gzip.
-    #[default]
-    PlainText,
-    /// Apache Parquet, its pages compressed by gzip.
-    Parquet,
-}
-
-impl FileFormat {
-    /// How the names of such files end.
-    #[must_use]
-    pub const fn extension(self) -> &'static str {
-        match self {
-            Self::PlainText => ".log.gz",
-            Self::Parquet => ".log.parquet",
-        }
+/// How the names of files in a format end.
+const fn extension(format: FileFormat) -> &'static str {
+    match format {
+        FileFormat::PlainText => ".log.gz",
+        FileFormat::Parquet => ".log.parquet",
     }
-}
-
-/// The `DestinationOptions` of a flow log that writes files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct Options {
-    /// What the files have in them.
-    pub file_format: FileFormat,
-    /// Whether folders are called `year=2026` instead of `2026`.
-    pub hive_compatible_partitions: bool,
-    /// Whether there is a folder for each hour.
-    pub per_hour_partition: bool,
 }
 
 /// A window of time whose records share files. Windows begin at multiples of their length since
@@ -97,7 +72,7 @@ pub struct Layout {
     account: String,
     region: String,
     flow_log: String,
-    options: Options,
+    options: DestinationOptions,
 }
 
 /// What cannot stand in a key.
@@ -137,7 +112,7 @@ impl Layout {
         account: &str,
         region: &str,
         flow_log: &str,
-        options: Options,
+        options: DestinationOptions,
     ) -> Result<Self, LayoutError> {
         let prefix = prefix.trim_matches('/');
         for folder in prefix.split('/').filter(|_| !prefix.is_empty()) {
@@ -169,7 +144,7 @@ impl Layout {
 
     /// The options of the files.
     #[must_use]
-    pub const fn options(&self) -> Options {
+    pub const fn options(&self) -> DestinationOptions {
         self.options
     }
 
@@ -221,7 +196,7 @@ impl Layout {
             time.day(),
             time.hour(),
             time.minute(),
-            self.options.file_format.extension(),
+            extension(self.options.file_format),
         )
     }
 
@@ -238,7 +213,7 @@ impl Layout {
         let rest = name.strip_prefix(&self.stem())?;
         let (time, rest) = rest.split_once("Z_")?;
         let formats = [FileFormat::PlainText, FileFormat::Parquet];
-        formats.iter().find(|format| rest.strip_suffix(format.extension()).is_some_and(Hash::is))?;
+        formats.iter().find(|format| rest.strip_suffix(extension(**format)).is_some_and(Hash::is))?;
         let time = civil::DateTime::strptime("%Y%m%dT%H%M", time).ok()?;
         let second = TimeZone::UTC.to_timestamp(time).ok()?.as_second();
         u64::try_from(second).ok()
@@ -288,18 +263,18 @@ mod tests {
     /// 2026-11-24 16:22:57 UTC.
     const TIME: u64 = 1_795_537_377;
 
-    fn layout(prefix: &str, options: Options) -> Layout {
+    fn layout(prefix: &str, options: DestinationOptions) -> Layout {
         Layout::new(prefix, ACCOUNT, "us-east-1", "fl-1234abcd", options).unwrap()
     }
 
-    fn key(prefix: &str, options: Options) -> String {
+    fn key(prefix: &str, options: DestinationOptions) -> String {
         layout(prefix, options).key(Window::of(TIME, Window::FIVE_MINUTES), Hash::new(0xfe12_3456))
     }
 
     #[test]
     fn section_5_9_the_time_in_the_name_begins_the_five_minutes() {
         let window = |end| Window::of(end, Window::FIVE_MINUTES);
-        let name = |end| layout("", Options::default()).name(window(end), Hash::new(1));
+        let name = |end| layout("", DestinationOptions::default()).name(window(end), Hash::new(1));
         let expected = "111122223333_vpcflowlogs_us-east-1_fl-1234abcd_20261124T1620Z_00000001.log.gz";
         // From 16:20:00 to 16:24:59.
         let first = TIME - 177;
@@ -313,15 +288,15 @@ mod tests {
     fn section_5_9_plain_keys() {
         let day = "AWSLogs/111122223333/vpcflowlogs/us-east-1/2026/11/24";
         let file = "111122223333_vpcflowlogs_us-east-1_fl-1234abcd_20261124T1620Z_fe123456.log.gz";
-        assert_eq!(key("", Options::default()), format!("{day}/{file}"));
-        assert_eq!(key("/logs/vpc/", Options::default()), format!("logs/vpc/{day}/{file}"));
-        let hourly = Options { per_hour_partition: true, ..Options::default() };
+        assert_eq!(key("", DestinationOptions::default()), format!("{day}/{file}"));
+        assert_eq!(key("/logs/vpc/", DestinationOptions::default()), format!("logs/vpc/{day}/{file}"));
+        let hourly = DestinationOptions { per_hour_partition: true, ..DestinationOptions::default() };
         assert_eq!(key("", hourly), format!("{day}/16/{file}"));
     }
 
     #[test]
     fn section_5_9_hive_keys_and_parquet() {
-        let options = Options {
+        let options = DestinationOptions {
             file_format: FileFormat::Parquet,
             hive_compatible_partitions: true,
             per_hour_partition: true,
@@ -329,7 +304,7 @@ mod tests {
         let hour = "AWSLogs/aws-account-id=111122223333/aws-service=vpcflowlogs/aws-region=us-east-1/year=2026/month=11/day=24/hour=16";
         let file = "111122223333_vpcflowlogs_us-east-1_fl-1234abcd_20261124T1620Z_fe123456.log.parquet";
         assert_eq!(key("p", options), format!("p/{hour}/{file}"));
-        let daily = Options { per_hour_partition: false, ..options };
+        let daily = DestinationOptions { per_hour_partition: false, ..options };
         assert_eq!(key("", daily), format!("{}/{file}", hour.trim_end_matches("/hour=16")));
     }
 
@@ -337,7 +312,7 @@ mod tests {
     fn numbers_have_leading_zeros() {
         // 2026-01-02 03:04:05 UTC.
         let window = Window::of(1_767_323_045, Window::FIVE_MINUTES);
-        let options = Options { per_hour_partition: true, ..Options::default() };
+        let options = DestinationOptions { per_hour_partition: true, ..DestinationOptions::default() };
         let key = layout("", options).key(window, Hash::new(0xab));
         assert!(
             key.ends_with(
@@ -350,7 +325,7 @@ mod tests {
     #[test]
     fn section_5_9_awslogs_is_reserved() {
         let refused = |prefix| {
-            let error = Layout::new(prefix, ACCOUNT, "r", "fl-1", Options::default()).unwrap_err();
+            let error = Layout::new(prefix, ACCOUNT, "r", "fl-1", DestinationOptions::default()).unwrap_err();
             error.to_string()
         };
         let reserved = "the prefix `a/AWSLogs` must not have a folder `AWSLogs`, which is added below it";
@@ -359,7 +334,7 @@ mod tests {
         assert!(refused("a/../b").contains("`..`"));
         assert!(refused("a//b").contains("empty folder"));
         assert!(refused("a\nb").contains("control character"));
-        assert!(Layout::new("myAWSLogs", ACCOUNT, "r", "fl-1", Options::default()).is_ok());
+        assert!(Layout::new("myAWSLogs", ACCOUNT, "r", "fl-1", DestinationOptions::default()).is_ok());
     }
 
     #[test]
@@ -367,14 +342,14 @@ mod tests {
         for (account, region, flow_log) in
             [("", "r", "f"), ("..", "r", "f"), ("1/2", "r", "f"), ("1", "a_b", "f"), ("1", "r", "fl 1")]
         {
-            let refused = Layout::new("", account, region, flow_log, Options::default());
+            let refused = Layout::new("", account, region, flow_log, DestinationOptions::default());
             assert!(matches!(refused, Err(LayoutError::Word { .. })), "{account} {region} {flow_log}");
         }
     }
 
     #[test]
     fn a_files_time_is_read_from_its_name() {
-        let layout = layout("", Options::default());
+        let layout = layout("", DestinationOptions::default());
         let window = Window::of(TIME, Window::FIVE_MINUTES);
         let name = layout.name(window, Hash::random());
         assert_eq!(layout.time_of(&name), Some(window.start));

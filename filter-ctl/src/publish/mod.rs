@@ -19,19 +19,27 @@
 //! but was not durable yet ([`Progress::durable`]) must be published again, by whoever kept the
 //! records; some of it may then arrive twice.
 
+pub mod aws;
 pub mod backoff;
 pub mod batch;
+#[cfg(feature = "cloudwatch")]
+pub mod cloudwatch;
 mod encoder;
 pub mod folder;
 pub mod layout;
 pub mod losses;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 mod parquet;
 mod partial;
 pub mod publisher;
 pub mod queue;
 pub mod retention;
 pub mod rotation;
+pub mod s3;
+pub mod stream;
 mod text;
+mod tls;
 mod worker;
 
 #[cfg(test)]
@@ -41,11 +49,13 @@ use std::{future::Future, time::Duration};
 
 pub use batch::{Batch, BatchRow, Measure};
 pub use folder::Folder;
-pub use layout::{FileFormat, Layout, Options};
+pub use layout::Layout;
 pub use losses::Losses;
 pub use publisher::{Limits, Publisher, Summary};
 pub use retention::Retention;
 pub use rotation::Rotation;
+pub use s3::S3;
+pub use stream::Stream;
 pub use worker::Progress;
 
 use crate::flowlog::fields::Row;
@@ -77,6 +87,8 @@ pub struct Turn<'a> {
     pub now: u64,
     /// What is to be sent.
     pub due: Due,
+    /// What is wrong though the call goes well: told, and nothing waits for it.
+    pub trouble: Option<Error>,
     losses: &'a mut Losses,
     refused: u64,
 }
@@ -85,7 +97,7 @@ impl<'a> Turn<'a> {
     /// A call at a time.
     #[must_use]
     pub const fn new(now: u64, due: Due, losses: &'a mut Losses) -> Self {
-        Self { now, due, losses, refused: 0 }
+        Self { now, due, trouble: None, losses, refused: 0 }
     }
 
     /// Counts records as lost: the destination will never take them. `row` is any of their

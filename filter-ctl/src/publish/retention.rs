@@ -101,7 +101,8 @@ mod tests {
     use super::*;
     use crate::{
         flowlog::fake::TestResult,
-        publish::layout::{Hash, Options, Window},
+        policy::DestinationOptions,
+        publish::layout::{Hash, Window},
     };
 
     const DAY: u64 = 24 * 60 * 60;
@@ -115,7 +116,7 @@ mod tests {
     impl Tree {
         /// A file of 100 bytes for each of the last five days.
         fn new() -> TestResult<Self> {
-            let layout = Layout::new("", "111122223333", "us-east-1", "fl-1", Options::default())?;
+            let layout = Layout::new("", "111122223333", "us-east-1", "fl-1", DestinationOptions::default())?;
             let tree = Self { root: tempfile::tempdir()?, layout };
             for age in 0..5 {
                 tree.put(&tree.layout.key(Window::of(NOW - age * DAY, 300), Hash::new(age as u32)))?;
@@ -171,7 +172,7 @@ mod tests {
     #[test]
     fn only_the_flow_logs_own_files_go() -> TestResult {
         let tree = Tree::new()?;
-        let other = Layout::new("", "111122223333", "us-east-1", "fl-2", Options::default())?;
+        let other = Layout::new("", "111122223333", "us-east-1", "fl-2", DestinationOptions::default())?;
         let foreign =
             [other.key(Window::of(0, 300), Hash::new(1)), format!("{}/notes.txt", tree.layout.top())];
         for key in &foreign {

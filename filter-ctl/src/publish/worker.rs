@@ -113,23 +113,21 @@ impl<D: Destination> Worker<D> {
                 sent = self.destination.send(&mut turn) => sent,
                 () = passed(&mut self.deadline) => return ControlFlow::Break(()),
             };
-            let refused = turn.refused;
+            let (refused, trouble) = (turn.refused, turn.trouble.take());
             self.tell(refused);
             let durable = self.destination.durable();
+            self.shared.progress(|progress| {
+                let error = sent.as_ref().err();
+                progress.durable = durable;
+                progress.failures += u64::from(error.is_some());
+                let error = error.or(trouble.as_ref());
+                progress.trouble = error.map(|error| error.trouble.name());
+                progress.error = error.map(ToString::to_string);
+            });
             let Err(error) = sent else {
                 self.backoff.reset();
-                self.shared.progress(|progress| {
-                    progress.durable = durable;
-                    (progress.error, progress.trouble) = (None, None);
-                });
                 return ControlFlow::Continue(());
             };
-            self.shared.progress(|progress| {
-                progress.durable = durable;
-                progress.failures += 1;
-                progress.trouble = Some(error.trouble.name());
-                progress.error = Some(error.to_string());
-            });
             let wait = self.backoff.wait().max(error.after.unwrap_or_default());
             tokio::select! {
                 () = time::sleep(wait) => {}

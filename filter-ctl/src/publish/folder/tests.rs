@@ -8,7 +8,8 @@ use crate::{
         Record,
         fake::{TestResult, resolved},
     },
-    publish::{Losses, Options, layout::FileFormat},
+    policy::{DestinationOptions, FileFormat},
+    publish::Losses,
 };
 
 /// The first second of a window of five minutes: 2026-11-24 16:20:00 UTC.
@@ -22,7 +23,7 @@ struct Place {
 
 impl Place {
     fn new(file_format: FileFormat) -> TestResult<Self> {
-        let options = Options { file_format, ..Options::default() };
+        let options = DestinationOptions { file_format, ..DestinationOptions::default() };
         let layout = Layout::new("", "111122223333", "us-east-1", "fl-1", options)?;
         Ok(Self { root: tempfile::tempdir()?, layout, losses: Losses::new(60) })
     }
