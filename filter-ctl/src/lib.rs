@@ -16,6 +16,7 @@ pub mod flowlog;
 pub mod lint;
 pub mod naming;
 pub mod policy;
+pub mod publish;
 pub mod reference;
 pub mod state;
 mod text;

@@ -4,6 +4,7 @@
 
 mod debian;
 mod packages;
+pub(crate) mod python;
 mod rust_src;
 
 use std::fs;
@@ -47,6 +48,7 @@ pub(crate) fn perform(arguments: &Arguments) -> Result<()> {
     }
     shell::require_root("setup", "it installs system tools and mounts bpffs")?;
     tools(TESTS)?;
+    python::ensure()?;
     if arguments.all {
         tools(&[KERNELS, BENCH, PEERS, DEMO, MUTANTS].concat())?;
     }

@@ -62,6 +62,15 @@ pub(crate) fn tools(wanted: &[Tool]) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
+    fetch(&packages)?;
+    if let Some((program, package)) = missing(wanted).next() {
+        bail!("{package} was installed, but brought no {program}");
+    }
+    Ok(())
+}
+
+/// Installs Debian packages.
+pub(super) fn fetch(packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");
     if shell::find("apt-get").is_none() {
         bail!("missing tools, and no apt-get to install them: {list} (as Debian calls the packages)");
@@ -69,13 +78,10 @@ pub(crate) fn tools(wanted: &[Tool]) -> Result<()> {
     shell::require_root("setup", &format!("it installs {list}"))?;
     progress(&format!("installing {list}"));
     // The package lists may be there and fresh; if not, they are fetched and it is tried again.
-    if !shell::succeeds(&mut install(&packages)) {
+    if !shell::succeeds(&mut install(packages)) {
         progress("fetching apt's package lists");
         shell::run(Command::new("apt-get").args(["-qq", "update"]))?;
-        shell::run(&mut install(&packages))?;
-    }
-    if let Some((program, package)) = missing(wanted).next() {
-        bail!("{package} was installed, but brought no {program}");
+        shell::run(&mut install(packages))?;
     }
     Ok(())
 }

@@ -40,10 +40,13 @@ pub(crate) fn perform(arguments: &Arguments) -> Result<()> {
         setup::bpffs()?;
     }
     setup::toolchain()?;
+    let wanted = |name: &str| arguments.suite.as_ref().is_none_or(|part| name.contains(part.as_str()));
+    if wanted(programs::WITH_PYTHON) {
+        setup::python::ensure()?;
+    }
     let start = Instant::now();
     let (built, mut report) = build(arguments.unprivileged)?;
 
-    let wanted = |name: &str| arguments.suite.as_ref().is_none_or(|part| name.contains(part.as_str()));
     // The plain ones first: what they find is cheaper to understand.
     let (system, plain): (Vec<&Program>, Vec<&Program>) = built
         .tests

@@ -7,10 +7,12 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::{shell, workspace};
+use crate::{setup, shell, workspace};
 
 /// The crate whose tests need root.
 const PRIVILEGED: &str = "tests";
+/// The suite that starts Python programs.
+pub(super) const WITH_PYTHON: &str = "filter-ctl/publish";
 
 /// All that one build made.
 pub(crate) struct Built {
@@ -107,6 +109,7 @@ impl Program {
         let mut command = Command::new(&self.executable);
         command.current_dir(&self.folder).args(arguments);
         command.env("CARGO_MANIFEST_DIR", &self.folder).env("CARGO_PKG_NAME", &self.package);
+        command.env("FILTER_PYTHON", setup::python::folder());
         for (name, path) in &built.binaries {
             command.env(format!("CARGO_BIN_EXE_{name}"), path);
             if name == "filter-ctl" {
