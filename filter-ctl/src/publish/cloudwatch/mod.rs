@@ -130,10 +130,10 @@ impl Destination for CloudWatch {
             stream.events.sort_by_key(|event| event.time);
             while !stream.events.is_empty() {
                 let count = prefix(&stream.events);
-                let put = put(&client, &self.group.name, &stream.name, &stream.events[..count]).await?;
+                let rejected = put(&client, &self.group.name, &stream.name, &stream.events[..count]).await?;
                 let sent: Vec<_> = stream.events.drain(..count).collect();
                 self.bytes -= sent.iter().map(Event::bytes).sum::<usize>();
-                for event in put.refused(&sent) {
+                for event in refused(rejected.as_ref(), &sent) {
                     turn.refuse(&stream.sample.row(0), event.measure);
                 }
             }
@@ -172,53 +172,35 @@ fn event_time(row: &BatchRow<'_>, now: u64) -> i64 {
     i64::try_from(time.saturating_mul(1000)).unwrap_or(i64::MAX)
 }
 
-/// How a request went.
-enum Put {
-    /// The service took the events, but for some at either end.
-    Taken(Option<RejectedLogEventsInfo>),
-    /// It will never take them.
-    Refused,
+/// The events of a request that the service did not take and never will.
+fn refused<'a>(info: Option<&RejectedLogEventsInfo>, events: &'a [Event]) -> impl Iterator<Item = &'a Event> {
+    let length = events.len();
+    let index = |given: Option<i32>| given.and_then(|given| usize::try_from(given).ok());
+    let old = info.and_then(|info| {
+        index(info.too_old_log_event_end_index()).max(index(info.expired_log_event_end_index()))
+    });
+    let new = info.and_then(|info| index(info.too_new_log_event_start_index()));
+    let taken = old.unwrap_or(0)..new.unwrap_or(length);
+    events.iter().enumerate().filter(move |(place, _)| !taken.contains(place)).map(|(_, event)| event)
 }
 
-impl Put {
-    /// Those that the service did not take and never will.
-    fn refused<'a>(&self, events: &'a [Event]) -> impl Iterator<Item = &'a Event> {
-        let length = events.len();
-        let index = |given: Option<i32>| given.and_then(|given| usize::try_from(given).ok());
-        let (old, new) = match self {
-            Self::Refused => (length, length),
-            Self::Taken(None) => (0, length),
-            Self::Taken(Some(info)) => {
-                let [old, expired, new] = [
-                    info.too_old_log_event_end_index(),
-                    info.expired_log_event_end_index(),
-                    info.too_new_log_event_start_index(),
-                ]
-                .map(index);
-                (old.max(expired).unwrap_or(0).min(length), new.unwrap_or(length).min(length))
-            }
-        };
-        events
-            .iter()
-            .enumerate()
-            .filter(move |(place, _)| *place < old || *place >= new)
-            .map(|(_, event)| event)
-    }
-}
-
-/// Puts events into a stream; makes the stream, and the group, if there is none.
-async fn put(client: &Client, group: &str, stream: &str, events: &[Event]) -> Result<Put, Error> {
+/// Puts events into a stream; makes the stream, and the group, if there is none. Tells what was not taken.
+async fn put(
+    client: &Client,
+    group: &str,
+    stream: &str,
+    events: &[Event],
+) -> Result<Option<RejectedLogEventsInfo>, Error> {
     let mut made = false;
     loop {
         let events: Vec<_> = events.iter().filter_map(input).collect();
         let request = client.put_log_events().log_group_name(group).log_stream_name(stream);
         let error = match request.set_log_events(Some(events)).send().await {
-            Ok(taken) => return Ok(Put::Taken(taken.rejected_log_events_info().cloned())),
+            Ok(taken) => return Ok(taken.rejected_log_events_info().cloned()),
             Err(error) => error,
         };
         match error.as_service_error() {
-            Some(refused) if refused.is_data_already_accepted_exception() => return Ok(Put::Taken(None)),
-            Some(refused) if refused.is_invalid_parameter_exception() => return Ok(Put::Refused),
+            Some(refused) if refused.is_data_already_accepted_exception() => return Ok(None),
             Some(refused) if refused.is_resource_not_found_exception() && !made => {}
             _ => return Err(failed(format!("put events into {group} {stream}"), error)),
         }
@@ -268,84 +250,4 @@ where
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::{
-        flowlog::{
-            Record,
-            fake::{TestResult, lost_record, resolved},
-            logformat::LogFormat,
-        },
-        publish::{Losses, Measure},
-    };
-
-    fn event(measure: Measure) -> Event {
-        Event { time: 0, text: String::new(), measure }
-    }
-
-    fn time(record: &Record, now: u64) -> TestResult<i64> {
-        let mut batch = Batch::new(Arc::new(LogFormat::default()), 0);
-        assert!(batch.push(record, 1));
-        Ok(event_time(&batch.row(0), now))
-    }
-
-    #[test]
-    fn section_5_9_streams_are_named_after_the_interface_and_the_traffic() {
-        let names = [TrafficType::All, TrafficType::Accept, TrafficType::Reject]
-            .map(|kind| stream_name("eni-1", kind));
-        assert_eq!(names, ["eni-1-all", "eni-1-accept", "eni-1-reject"]);
-    }
-
-    #[test]
-    fn section_5_9_an_events_time_is_the_records_start() -> TestResult {
-        let start = resolved().start;
-        assert_eq!(time(&resolved(), start + 100)?, 1_700_000_010_000);
-        let (late, early) = (start + 15 * DAY, start - DAY);
-        assert_eq!(time(&resolved(), late)?, ((late - OLDEST) * 1000) as i64, "as old as may be");
-        assert_eq!(time(&resolved(), early)?, ((early + NEWEST) * 1000) as i64, "as new as may be");
-        Ok(())
-    }
-
-    #[test]
-    fn losses_from_long_ago_are_told_now() -> TestResult {
-        let start = lost_record().start;
-        assert_eq!(time(&lost_record(), start + 100)?, 1_700_000_010_000);
-        assert_eq!(time(&lost_record(), start + DAY)?, ((start + DAY) * 1000) as i64);
-        Ok(())
-    }
-
-    #[test]
-    fn what_the_service_refuses_is_picked_by_its_indices() {
-        let measure = Measure { start: 0, end: 0, records: 1, packets: 0, bytes: 0 };
-        let events: Vec<_> = (0..6).map(|packets| event(Measure { packets, ..measure })).collect();
-        let refused = |put: Put| put.refused(&events).map(|event| event.measure.packets).collect::<Vec<_>>();
-        let info = |old, expired, new| {
-            let info = RejectedLogEventsInfo::builder();
-            let info = info.set_too_old_log_event_end_index(old).set_expired_log_event_end_index(expired);
-            Put::Taken(Some(info.set_too_new_log_event_start_index(new).build()))
-        };
-        assert!(refused(Put::Taken(None)).is_empty());
-        assert_eq!(refused(info(Some(2), None, None)), [0, 1], "the end is exclusive");
-        assert_eq!(refused(info(Some(1), Some(2), None)), [0, 1]);
-        assert_eq!(refused(info(None, None, Some(4))), [4, 5], "the start is inclusive");
-        assert_eq!(refused(info(Some(1), None, Some(5))), [0, 5]);
-        assert_eq!(refused(info(Some(-1), Some(99), None)), [0, 1, 2, 3, 4, 5]);
-        assert_eq!(refused(Put::Refused).len(), 6);
-    }
-
-    #[tokio::test]
-    async fn few_events_wait_for_more() -> TestResult {
-        let group = Group { name: "g".to_owned(), traffic: TrafficType::All, settings: Settings::default() };
-        let mut cloudwatch = CloudWatch::new(group, 3);
-        let mut losses = Losses::new(60);
-        let mut batch = Batch::new(Arc::new(LogFormat::default()), 3);
-        assert!(batch.push(&resolved(), 4));
-        cloudwatch.take(&batch, &mut Turn::new(1_700_000_100, Due::Elapsed, &mut losses));
-        // Without a request: there is nobody to answer one.
-        cloudwatch.send(&mut Turn::new(1_700_000_104, Due::Elapsed, &mut losses)).await?;
-        assert_eq!((cloudwatch.durable(), cloudwatch.streams.len()), (3, 1));
-        Ok(())
-    }
-}
+mod tests;

@@ -135,7 +135,10 @@ impl Destination for Otlp {
                 .map_err(|error| Error::new("encode records", Trouble::Unknown, error))?;
             let refused = match Answer::of(self.post(body).await?).await {
                 Answer::Taken { refused } => usize::try_from(refused).unwrap_or(usize::MAX),
-                Answer::Refused => rows.len(),
+                Answer::Refused { what } => {
+                    turn.trouble = Some(self.trouble(Trouble::Unknown, None, what));
+                    rows.len()
+                }
                 Answer::Later { trouble, after, what } => return Err(self.trouble(trouble, after, what)),
             };
             // A collector does not tell which ones it refused, only how many.
@@ -166,7 +169,7 @@ enum Answer {
     /// It took the records, but for some.
     Taken { refused: u64 },
     /// It will never take them.
-    Refused,
+    Refused { what: String },
     /// Not now.
     Later { trouble: Trouble, after: Option<Duration>, what: String },
 }
@@ -199,14 +202,16 @@ impl Answer {
         }
         let text = String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned();
         let what = format!("it answers {status}{}{text}", if text.is_empty() { "" } else { ": " });
-        let later = |trouble| Self::Later { trouble, after, what };
+        let later = |trouble, what| Self::Later { trouble, after, what };
         match status {
             // "The client MUST NOT retry": what is in them is wrong, or too much.
-            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Self::Refused,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => later(Trouble::RateLimited),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => later(Trouble::Access),
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Self::Refused { what },
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                later(Trouble::RateLimited, what)
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => later(Trouble::Access, what),
             // A wrong path and a broken proxy are repaired some time.
-            _ => later(Trouble::Unknown),
+            _ => later(Trouble::Unknown, what),
         }
     }
 }

@@ -155,6 +155,7 @@ async fn what_a_collector_refuses_is_counted() -> TestResult {
         otlp.take(&batch(10), &mut turn);
         otlp.send(&mut turn).await?;
         assert_eq!(turn.refused, refused, "{answer:?}");
+        assert_eq!(turn.trouble.is_some(), answer.0 >= 400, "told, though nothing waits for it");
         assert_eq!(losses.pop().map_or(0, |lost| lost.measure.records), refused);
     }
     Ok(())
