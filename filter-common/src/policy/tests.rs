@@ -134,6 +134,12 @@ fn an_ipv6_address_is_walked_word_by_word() {
 
 proptest! {
     #[test]
+    fn a_chunks_head_keeps_its_fields_apart(count in 0u32..1 << SEARCH_STEPS, index_bits in 0u32..32, shift in 0u32..32) {
+        let head = ChunkHead { count, index_bits, shift };
+        prop_assert_eq!(ChunkHead::from_word(head.word()), head);
+    }
+
+    #[test]
     fn a_search_finds_the_range_of_every_key(
         starts in vec(any::<u32>(), 0..600),
         keys in vec(any::<u32>(), 1..50),

@@ -200,7 +200,7 @@ mod tests {
     };
     use proptest::{collection::vec, prelude::*};
 
-    use super::{Range, append};
+    use super::{Index, Range, append};
 
     /// Words that differ in their lowest bits only, in the middle, anywhere.
     fn word() -> impl Strategy<Value = u32> {
@@ -210,6 +210,24 @@ mod tests {
             (0u32..4096).prop_map(|middle| middle << 12),
             Just(u32::MAX),
         ]
+    }
+
+    #[test]
+    fn a_chunk_of_eight_ranges_or_more_has_an_index_of_as_many_parts() {
+        let starts = |count: u32| (0..count).map(|n| n * 100).collect::<Vec<_>>();
+        assert!(Index::of(&starts(7)).is_none());
+        for (count, bits) in [(8, 3), (9, 4), (1000, 10)] {
+            let index = Index::of(&starts(count)).expect("an index");
+            assert_eq!(index.bits, bits, "{count} ranges");
+            let parts: Vec<_> = index.parts(&starts(count)).collect();
+            assert_eq!((parts.len(), parts[0], parts[1 << bits]), ((1 << bits) + 1, 0, count - 1));
+            // All that the starts span is told apart, and a part is no wider than it must be.
+            let span = (count - 2) * 100;
+            assert!(
+                span >> index.shift < 1 << bits
+                    && (index.shift == 0 || span >> (index.shift - 1) >= 1 << bits)
+            );
+        }
     }
 
     proptest! {
