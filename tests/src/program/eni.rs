@@ -189,6 +189,17 @@ impl Eni<'_> {
         connections::read(&self.programs.host, |slot| slot == self.slot).expect("read the table")
     }
 
+    /// Local ports that are remembered to have had connections, of TCP and of UDP.
+    #[must_use]
+    pub fn ports(&self) -> [Vec<u16>; 2] {
+        let words = self.programs.ports.get(&self.slot, 0).expect("read the ports");
+        let (tcp, udp) = words.split_at(words.len() / 2);
+        [tcp, udp].map(|words| {
+            let is_set = |port: &u16| words[usize::from(port / 64)] >> (port % 64) & 1 != 0;
+            (0..=u16::MAX).filter(is_set).collect()
+        })
+    }
+
     /// Entries that count against the allowance.
     #[must_use]
     pub fn usage(&self) -> u64 {
