@@ -3,7 +3,13 @@
 //! Packets and bytes share a word (`filter_common::connection::Counts`), and each CPU remembers the
 //! interval of its last packet (`filter-ebpf/src/account.rs`).
 
-use filter_common::{Direction::Ingress, abi::sweep_flags::OPEN_INTERVAL};
+use std::cell::Cell;
+
+use filter_common::{
+    Direction::Ingress,
+    abi::sweep_flags::OPEN_INTERVAL,
+    verdict::Reason::{Connection, SecurityGroup},
+};
 use tests::{
     frame::{Frame, ack, syn},
     program::{Eni, Metadata, Receive, Setting, ring_capacity},
@@ -114,5 +120,33 @@ fn intervals_follow_the_wall_clock_from_the_next_apply_on_and_ticks_that_go_back
         assert_eq!(interval_now(eni), minute, "{place}: back");
         // Both clocks say the same again.
         eni.wait(0);
+    });
+}
+
+#[test]
+fn packets_of_two_cpus_are_conserved_while_intervals_end_and_counts_are_taken() {
+    const TIMES: usize = 20_000;
+    each(&AT_TC, &server(), |eni, _| {
+        next_interval(eni);
+        eni.judge(Ingress, &syn(HOST, SSH));
+        let many = Metadata { came_by: 1, segments: Some((1000, SEGMENTS as u32)) };
+        let frames = [ack(HOST, SSH), syn(STRANGER, SSH)].map(|frame| (frame.bytes(), many));
+        let (offset, moves) =
+            (eni.host().config().expect("read the configuration").clock_offset, Cell::new(0));
+        let slot = eni.slot();
+        eni.run_at_once(Ingress, &frames, TIMES, |host| {
+            moves.set(moves.get() + 1);
+            let ticks = moves.get() * u64::from(host.hz()) * 7;
+            host.set_clock_offset(offset + ticks).expect("move the clock");
+            host.sweep_all(slot, OPEN_INTERVAL).expect("sweep");
+        });
+        // Both clocks say the same again.
+        eni.wait(0);
+        let records = all(eni);
+        let judged = eni.counters().packets[0];
+        let sent = 2 * TIMES as u64 * SEGMENTS;
+        assert_eq!((judged[Connection as usize], judged[SecurityGroup as usize]), (sent, sent));
+        assert!(records.len() as u64 > sent / HALF, "{}", records.len());
+        assert_conserved(eni, &records);
     });
 }
