@@ -15,11 +15,12 @@
 //! compares four tags at a time and reads an entry only where a tag is equal: a miss touches two
 //! small lines of the directory and no entry.
 //!
-//! A key goes to its first bucket while three slots or fewer of that are in use, else to the emptier
+//! A key goes to its first bucket while fewer than three slots of that are in use, else to the emptier
 //! of the two. So most searches end in the first bucket, and the table is still filled as evenly: of
-//! 1,048,576 slots, the first key that finds both of its buckets full comes at 73 %. (With the emptier
-//! one from the beginning at 71 %, but a quarter of all searches go on to the second bucket; with the
-//! first one until it is full, at 45 %.)
+//! 1,048,576 slots, the first key that finds both of its buckets full comes at 71 % (the mean of sixty
+//! simulated tables, from 67 to 73). With the emptier one from the beginning that is the same, but of
+//! 100,000 keys a fifth stand in their second bucket, and not one in eighty; with the first one until
+//! it is full, it comes at 31 %.
 //!
 //! The hash is NH (Black, Halevi, Krawczyk, Krovetz, Rogaway: "UMAC", 1999), then a multiplication
 //! (Dietzfelbinger et al.: "A reliable randomized algorithm for the closest-pair problem", 1997). Both are

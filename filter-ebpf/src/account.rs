@@ -15,7 +15,8 @@
 //! counts by its reason and generation, and whoever takes that name off takes the counts.
 //!
 //! Packets and bytes are counted by one atomic operation, in one word. A flow that fills half of it in
-//! one interval (8,388,608 packets, 512 GiB) hands its counts over at once, and has more than one record.
+//! one interval (8,388,608 packets, 512 GiB) hands its counts over with its next packet, and has more than
+//! one record; to the losses, where the ring is full.
 //!
 //! A count is taken off only when the ring has room for its record. If it has none, the counts of
 //! the ended interval move to the interface's losses: they never join the next interval.

@@ -11,6 +11,8 @@ mod acl_entries;
 mod broken;
 #[path = "verdicts/case.rs"]
 mod case;
+#[path = "verdicts/counts.rs"]
+mod counts;
 #[path = "verdicts/exempt.rs"]
 mod exempt;
 #[path = "verdicts/fragments.rs"]
@@ -19,6 +21,8 @@ mod fragments;
 mod groups;
 #[path = "verdicts/naming.rs"]
 mod naming;
+#[path = "verdicts/ports.rs"]
+mod ports;
 #[path = "verdicts/records.rs"]
 mod records;
 #[path = "verdicts/related.rs"]

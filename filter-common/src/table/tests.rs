@@ -7,6 +7,11 @@ mod interleavings;
 mod model;
 
 use super::*;
+use crate::{
+    address::{Address, Family},
+    connection::KeyParts,
+    service::TCP,
+};
 
 /// A small table in user space's memory, with the kernel's operations.
 struct Memory {
@@ -130,6 +135,80 @@ fn a_table_fills_evenly() {
     let first_refusal = (0..).find(|number| open(&memory, &key(*number), buckets).is_none());
     let fill = first_refusal.expect("it is finite") as f64 / f64::from(buckets * BUCKET);
     assert!(fill > 0.7, "first refusal at {fill:.2}");
+}
+
+/// The key of an IPv4 connection to port 22.
+fn ipv4(remote: u32, remote_port: u16) -> Key {
+    Key::new(&KeyParts {
+        slot: 0,
+        family: Family::V4,
+        protocol: TCP,
+        local: Address([0x0a00_0114, 0, 0, 0]),
+        remote: Address([remote, 0, 0, 0]),
+        local_port: 22,
+        remote_port,
+        kind: 0,
+    })
+}
+
+/// Clients that count up, as they do in networks and in attacks.
+const CLIENTS: [(&str, fn(u32) -> Key); 5] = [
+    ("neighbours", |n| ipv4(0xc633_6400 + n, 40_000)),
+    ("one of each network", |n| ipv4(n << 16, 40_000)),
+    ("the upper bits alone", |n| ipv4(n.reverse_bits(), 40_000)),
+    ("one host's ports", |n| ipv4(0xc633_6407, n as u16)),
+    ("some ports of many hosts", |n| ipv4(0xc633_6400 + (n >> 5), 32_768 + 4 * (n as u16 & 31))),
+];
+
+#[test]
+fn clients_that_count_up_fill_a_table_evenly() {
+    let buckets = 1 << 10;
+    for (name, key) in CLIENTS {
+        let memory = Memory::new(buckets);
+        let first_refusal = (0..).find(|number| open(&memory, &key(*number), buckets).is_none());
+        let fill = f64::from(first_refusal.expect("it is finite")) / f64::from(buckets * BUCKET);
+        assert!(fill > 0.65, "{name}: first refusal at {fill:.2}");
+    }
+}
+
+#[test]
+fn keys_of_one_bucket_have_tags_of_their_own() {
+    let buckets = 1 << 10;
+    for (name, key) in CLIENTS {
+        let mut places: Vec<_> = (0..8192)
+            .map(|number| Place::of(&key(number), &SECRET, buckets))
+            .map(|place| (place.words[0], place.tag))
+            .collect();
+        places.sort_unstable();
+        let alike = places.windows(2).filter(|pair| pair[0] == pair[1]).count();
+        assert!(alike < 10, "{name}: {alike} pairs, where one is expected");
+    }
+}
+
+#[test]
+fn most_keys_of_a_rather_empty_table_stand_in_their_first_bucket() {
+    let buckets = 1 << 10;
+    let memory = Memory::new(buckets);
+    let keys = buckets * BUCKET / 10;
+    let in_first = (0..keys).filter(|number| {
+        let key = ipv4(0xc633_6400 + number, 40_000);
+        let place = Place::of(&key, &SECRET, buckets);
+        let slot = open(&memory, &key, buckets).expect("there is room");
+        slot / BUCKET == place.words[0] / WORDS
+    });
+    let in_first = in_first.count();
+    assert!(in_first as u32 > keys / 100 * 97, "{in_first} of {keys}");
+}
+
+#[test]
+fn a_key_goes_to_the_emptier_bucket_once_three_slots_of_its_first_one_are_in_use() {
+    let place = Place { tag: 7, words: [0, WORDS] };
+    let memory = Memory::new(2);
+    let buckets =
+        (0..16).map(|_| claim(&memory, &place).map(|slot| slot / BUCKET)).collect::<Option<Vec<_>>>();
+    // One after the other, wherever more slots are free; the first one where as many are.
+    assert_eq!(buckets.expect("there is room"), [0, 0, 0, 1, 1, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1]);
+    assert_eq!(claim(&memory, &place), None);
 }
 
 #[test]

@@ -189,6 +189,17 @@ impl Eni<'_> {
         connections::read(&self.programs.host, |slot| slot == self.slot).expect("read the table")
     }
 
+    /// Local ports that are remembered to have had connections, of TCP and of UDP.
+    #[must_use]
+    pub fn ports(&self) -> [Vec<u16>; 2] {
+        let words = self.programs.ports.get(&self.slot, 0).expect("read the ports");
+        let (tcp, udp) = words.split_at(words.len() / 2);
+        [tcp, udp].map(|words| {
+            let is_set = |port: &u16| words[usize::from(port / 64)] >> (port % 64) & 1 != 0;
+            (0..=u16::MAX).filter(is_set).collect()
+        })
+    }
+
     /// Entries that count against the allowance.
     #[must_use]
     pub fn usage(&self) -> u64 {
@@ -246,8 +257,39 @@ impl Eni<'_> {
         Ok(outcome)
     }
 
+    /// Runs the programs over frames again and again, on two CPUs at once, and meanwhile something else.
+    ///
+    /// # Panics
+    ///
+    /// If the machine has but one CPU.
+    pub fn run_at_once(
+        &self,
+        direction: Direction,
+        frames: &[(Vec<u8>, Metadata)],
+        times: usize,
+        meanwhile: impl Fn(&Host),
+    ) {
+        std::thread::scope(|scope| {
+            let runs = [0, 1].map(|cpu| {
+                scope.spawn(move || {
+                    bind(cpu);
+                    for (bytes, metadata) in frames.iter().cycle().take(frames.len() * times) {
+                        self.run_shared(direction, bytes, *metadata);
+                    }
+                })
+            });
+            while runs.iter().any(|run| !run.is_finished()) {
+                meanwhile(&self.programs.host);
+            }
+        });
+    }
+
     /// Runs the programs over a frame without asking the counters; whether it passed.
     pub fn run(&mut self, direction: Direction, bytes: &[u8], metadata: Metadata) -> bool {
+        self.run_shared(direction, bytes, metadata)
+    }
+
+    fn run_shared(&self, direction: Direction, bytes: &[u8], metadata: Metadata) -> bool {
         let ebpf = &self.programs.hooks[&self.setting].ebpf;
         let received = (direction == Direction::Ingress) != self.setting.host_side;
         if received && self.receive == Receive::Xdp {
@@ -272,6 +314,18 @@ impl Eni<'_> {
             other => panic!("TC action {other}"),
         }
     }
+}
+
+/// Binds the calling thread to a CPU: a program's context is its CPU's, so no two may run on one.
+fn bind(cpu: usize) {
+    // SAFETY: a set of CPUs is integers, of which zeros are the empty one.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is ours, and the kernel copies it.
+    let result = unsafe {
+        libc::CPU_SET(cpu, &mut set);
+        libc::sched_setaffinity(0, size_of_val(&set), &raw const set)
+    };
+    assert_eq!(result, 0, "bind to CPU {cpu}: {}", std::io::Error::last_os_error());
 }
 
 /// A `struct __sk_buff` (`linux/bpf.h`).

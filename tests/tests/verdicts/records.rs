@@ -19,21 +19,23 @@ use tests::{
 
 use crate::case::{ENI, EVERYWHERE, HOST, HOST_RULE, STRANGER, each};
 
-const SSH: &str = "10.0.1.20:22";
+/// The service of the tests' policy.
+pub(crate) const SSH: &str = "10.0.1.20:22";
 
 /// The interval of the tests' flow logs.
-const SECONDS: u32 = 60;
+pub(crate) const SECONDS: u32 = 60;
 
 fn logged(policy: Policy) -> EffectivePolicy {
     effective(&policy.log("ALL"))
 }
 
-fn server() -> EffectivePolicy {
+/// SSH and pings from one host, logged.
+pub(crate) fn server() -> EffectivePolicy {
     logged(Policy::new().allow_in("tcp 22", HOST_RULE).allow_in("icmp 8", HOST_RULE))
 }
 
 /// Everything that is counted, records of the open interval included.
-fn all(eni: &mut Eni<'_>) -> Vec<FlowRecord> {
+pub(crate) fn all(eni: &mut Eni<'_>) -> Vec<FlowRecord> {
     eni.sweep(OPEN_INTERVAL);
     eni.records()
 }
@@ -63,7 +65,7 @@ fn judged(eni: &Eni<'_>) -> [(u64, u64); 2] {
 /// The law of conservation, over all that `records` holds; where nothing was lost, for each reason,
 /// too. (A connection's records count its packets together.)
 #[track_caller]
-fn assert_conserved(eni: &Eni<'_>, records: &[FlowRecord]) {
+pub(crate) fn assert_conserved(eni: &Eni<'_>, records: &[FlowRecord]) {
     let counters = eni.counters();
     if counters.lost_packets == [0, 0] {
         let tracked = |reason| if reason == Reason::NewConnection { Reason::Connection } else { reason };
@@ -91,7 +93,7 @@ fn assert_conserved(eni: &Eni<'_>, records: &[FlowRecord]) {
 }
 
 /// Moves on to just after the beginning of the next interval.
-fn next_interval(eni: &mut Eni<'_>) {
+pub(crate) fn next_interval(eni: &mut Eni<'_>) {
     eni.wait_for_interval(SECONDS);
 }
 
@@ -360,7 +362,7 @@ fn scan(frame: &mut [u8], number: u32) {
 }
 
 /// Runs a scan; all of it must be dropped.
-fn flood(eni: &mut Eni<'_>, hosts: std::ops::Range<u32>) {
+pub(crate) fn flood(eni: &mut Eni<'_>, hosts: std::ops::Range<u32>) {
     let mut frame = syn("44.0.0.0:1", SSH).bytes();
     for number in hosts {
         scan(&mut frame, number);
