@@ -1,7 +1,7 @@
 //! Sums over flow records: who talks most, who is rejected most, which rules decide.
 //!
 //! Records are added one by one and never kept, so a summary of gigabytes takes the memory of its
-//! groups. Of those there are [`GROUPS`] in each table at most: a scan of every address can make any
+//! groups. Of those there are `GROUPS` in each table at most: a scan of every address can make any
 //! number. The first ones are kept, what belongs to none of them is summed up as one ([`Table::rest`]),
 //! and all sums are exact.
 
