@@ -167,8 +167,7 @@ async fn a_wrong_parameter_is_told_and_loses_nothing() -> TestResult {
 #[tokio::test]
 async fn a_group_and_a_stream_are_made_where_there_are_none() -> TestResult {
     // Another process makes the group at the same time.
-    let (group, service) =
-        service(&["ResourceNotFoundException", "ResourceAlreadyExistsException"]).await?;
+    let (group, service) = service(&["ResourceNotFoundException", "ResourceAlreadyExistsException"]).await?;
     let mut cloudwatch = CloudWatch::new(group, 0);
     let (mut batch, mut losses) = (Batch::new(Arc::new(LogFormat::default()), 0), Losses::new(60));
     assert!(batch.push(&resolved(), 1));
