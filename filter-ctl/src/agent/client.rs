@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncBufReadExt, Lines};
 
 use super::{
     board::{Report, Told},
@@ -37,10 +38,10 @@ pub fn collect(places: &Places) -> io::Result<Option<Position>> {
 
 /// Hears from the agent how far the spool has got.
 #[derive(Debug)]
-pub struct Following(BufReader<UnixStream>);
+pub struct Following(Lines<tokio::io::BufReader<tokio::net::UnixStream>>);
 
 impl Following {
-    /// Begins; `None`: no agent runs.
+    /// Begins, in an event loop; `None`: no agent runs.
     ///
     /// # Errors
     ///
@@ -48,17 +49,21 @@ impl Following {
     pub fn begin(places: &Places) -> io::Result<Option<Self>> {
         let Some(mut stream) = connect(places)? else { return Ok(None) };
         stream.write_all(b"follow\n")?;
-        stream.set_read_timeout(None)?;
-        Ok(Some(Self(BufReader::new(stream))))
+        stream.set_nonblocking(true)?;
+        let stream = tokio::net::UnixStream::from_std(stream)?;
+        Ok(Some(Self(tokio::io::BufReader::new(stream).lines())))
     }
 
     /// What is new; `None`: the agent has ended.
     ///
     /// # Errors
     ///
-    /// If the connection breaks, or a signal comes.
-    pub fn wait(&mut self) -> io::Result<Option<Told>> {
-        answer(&mut self.0)
+    /// If the connection breaks.
+    pub async fn next(&mut self) -> io::Result<Option<Told>> {
+        match self.0.next_line().await? {
+            Some(line) => Ok(Some(serde_json::from_str(&line)?)),
+            None => Ok(None),
+        }
     }
 }
 

@@ -238,6 +238,9 @@ fn ready() {
 
 /// Tells people something, on standard error.
 fn say(text: &str) {
-    // That nobody listens is no reason to stop.
-    let _ = writeln!(io::stderr().lock(), "{}", crate::text::shown(text));
+    let mut to = io::stderr().lock();
+    for line in text.lines() {
+        // That nobody listens is no reason to stop.
+        let _ = writeln!(to, "{}", crate::text::shown(line));
+    }
 }
