@@ -7,7 +7,7 @@ use filter_common::{
     table::{BUCKET, LANES, Place, Slots},
 };
 
-use crate::{atomic, maps::CONFIG};
+use crate::{atomic, maps::CONFIG, verifier};
 
 /// A directory and an array of `SLOTS` entries, with their keys in the places that [`REST_OF_KEY`] tells.
 #[derive(Clone, Copy)]
@@ -33,7 +33,7 @@ impl<E, const SLOTS: usize> Table<E, SLOTS> {
     #[inline(always)]
     pub(crate) fn entry(&self, slot: u32) -> *mut E {
         // SAFETY: the mask keeps it within the table.
-        unsafe { self.entries.add(slot as usize & (SLOTS - 1)) }
+        unsafe { self.entries.add(below(slot, SLOTS)) }
     }
 
     /// A word of an entry's key.
@@ -71,8 +71,15 @@ impl<E, const SLOTS: usize> Table<E, SLOTS> {
     #[inline(always)]
     fn tag_word(&self, word: u32) -> *mut u64 {
         // SAFETY: the mask keeps it within the directory.
-        unsafe { self.tags.add(word as usize & (SLOTS / LANES as usize - 1)) }
+        unsafe { self.tags.add(below(word, SLOTS / LANES as usize)) }
     }
+}
+
+/// An index below a power of two, by a mask that LLVM cannot find needless: it knows that a bucket's
+/// number is small, which an old verifier has forgotten (before Linux 6.8 at least).
+#[inline(always)]
+fn below(index: u32, limit: usize) -> usize {
+    verifier::opaque(index as usize) & (limit - 1)
 }
 
 impl<E, const SLOTS: usize> Slots for Table<E, SLOTS> {

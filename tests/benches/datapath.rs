@@ -42,15 +42,18 @@ enum Work {
     Reject { rules: u32 },
     /// The same, to a port that has had one: each packet's connection must be looked up.
     RejectAtService { rules: u32 },
+    /// As [`Work::Reject`], where each rule has ports of its own, too: no two are alike in anything.
+    RejectOwnPorts { rules: u32 },
     /// Packets of so many established connections in random order, logged.
     Established { connections: u32 },
 }
 
-const ROWS: [(Work, [Option<i64>; 2]); 7] = [
+const ROWS: [(Work, [Option<i64>; 2]); 8] = [
     (Work::Reject { rules: 10 }, [None, None]),
     (Work::Reject { rules: 1_000 }, [Some(35), Some(55)]),
     (Work::Reject { rules: 100_000 }, [Some(50), Some(110)]),
     (Work::RejectAtService { rules: 1_000 }, [None, None]),
+    (Work::RejectOwnPorts { rules: 10_000 }, [Some(150), None]),
     (Work::Established { connections: 1_000 }, [Some(25), Some(35)]),
     (Work::Established { connections: 100_000 }, [Some(60), Some(80)]),
     (Work::Established { connections: 900_000 }, [None, None]),
@@ -88,6 +91,7 @@ impl Work {
         let family = if wide { "IPv6" } else { "IPv4" };
         match self {
             Self::Reject { rules } => format!("rejected, {family}, {rules} rules"),
+            Self::RejectOwnPorts { rules } => format!("rejected, {family}, {rules} rules with own ports"),
             Self::RejectAtService { rules } => format!("rejected at a service, {family}, {rules} rules"),
             Self::Established { connections } => format!("established, {family}, {connections} connections"),
         }
@@ -104,6 +108,10 @@ fn policy(work: Work, wide: bool) -> EffectivePolicy {
     let mut ingress = vec![GroupRule::new(RuleService::Tcp(22, 22), everywhere)];
     match work {
         Work::Reject { rules } => ingress.extend((0..rules).map(|number| rule(number, wide))),
+        Work::RejectOwnPorts { rules } => ingress.extend((0..rules).map(|number| {
+            let ports = (1000 + 5 * number as u16, 1004 + 5 * number as u16);
+            GroupRule { service: RuleService::Udp(ports.0, ports.1), ..rule(number, wide) }
+        })),
         Work::RejectAtService { rules } => {
             ingress.extend((0..rules).map(|number| rule(number, wide)));
             let [client, _] = client(wide);
@@ -131,7 +139,7 @@ fn rule(number: u32, wide: bool) -> GroupRule {
 fn measure(eni: &mut Eni<'_>, wrapper: &mut Wrapper, work: Work, wide: bool, aim: Option<i64>) -> Value {
     let name = work.name(wide);
     let (frame, remotes, expected) = match work {
-        Work::Reject { rules } | Work::RejectAtService { rules } => {
+        Work::Reject { rules } | Work::RejectOwnPorts { rules } | Work::RejectAtService { rules } => {
             open(eni, wrapper, BYSTANDERS, wide);
             if matches!(work, Work::RejectAtService { .. }) {
                 let ([_, from], [_, to]) = (client(wide), ends(wide, 9));

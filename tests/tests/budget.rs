@@ -21,9 +21,9 @@ struct Budget {
 }
 
 const BUDGETS: [Budget; 5] = [
-    Budget { name: programs::XDP, verified: 417_000, machine_code: 44_000 },
-    Budget { name: programs::TC_RECEIVE, verified: 433_000, machine_code: 44_200 },
-    Budget { name: programs::TC_SEND, verified: 505_000, machine_code: 44_400 },
+    Budget { name: programs::XDP, verified: 426_000, machine_code: 46_900 },
+    Budget { name: programs::TC_RECEIVE, verified: 441_000, machine_code: 47_200 },
+    Budget { name: programs::TC_SEND, verified: 441_000, machine_code: 47_400 },
     Budget { name: programs::SWEEP, verified: 79_200, machine_code: 6_650 },
     Budget { name: programs::CLOCK, verified: 21, machine_code: 137 },
 ];

@@ -73,18 +73,7 @@ impl Partial {
             Some(file) => file,
             None => self.file.insert(staging.file()?),
         };
-        while !self.pending.is_empty() {
-            match file.write(&self.pending) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(bytes) => {
-                    self.written += bytes as u64;
-                    self.pending.drain(..bytes);
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        write_some(file, &mut self.pending, &mut self.written)
     }
 
     /// Makes it the file of a path, durably, and makes that path's folder. The error
@@ -104,6 +93,22 @@ impl Partial {
         }
         sync(folder)
     }
+}
+
+/// Writes what is pending, as far as it goes.
+fn write_some(to: &mut impl Write, pending: &mut Vec<u8>, written: &mut u64) -> io::Result<()> {
+    while !pending.is_empty() {
+        match to.write(pending) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(bytes) => {
+                *written += bytes as u64;
+                pending.drain(..bytes);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Makes a folder and those above it, durably.
@@ -205,6 +210,40 @@ mod tests {
         fs::remove_file(&blocked)?;
         partial.publish(&staging, &blocked.join("file"))?;
         assert_eq!(fs::read(blocked.join("file"))?, b"whole");
+        Ok(())
+    }
+
+    /// A disk that becomes full.
+    struct Disk {
+        room: usize,
+        bytes: Vec<u8>,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let fits = bytes.len().min(self.room).min(2);
+            if fits == 0 {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            self.room -= fits;
+            self.bytes.extend(&bytes[..fits]);
+            Ok(fits)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_gets_the_rest_when_it_has_room() -> TestResult {
+        let mut disk = Disk { room: 5, bytes: Vec::new() };
+        let (mut pending, mut written) = (b"whole file".to_vec(), 0);
+        let error = write_some(&mut disk, &mut pending, &mut written).unwrap_err();
+        assert_eq!((error.kind(), written, &*pending), (ErrorKind::StorageFull, 5, &b" file"[..]));
+        disk.room = 100;
+        write_some(&mut disk, &mut pending, &mut written)?;
+        assert_eq!((written, &*disk.bytes), (10, &b"whole file"[..]));
         Ok(())
     }
 }

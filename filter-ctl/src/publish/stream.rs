@@ -70,9 +70,6 @@ impl Stream {
     }
 
     async fn write(&mut self) -> io::Result<()> {
-        if self.connection.as_ref().is_some_and(Connection::is_closed) {
-            self.connection = None;
-        }
         let connection = match &mut self.connection {
             Some(connection) => connection,
             None => self.connection.insert(self.target.connect().await?),
@@ -154,20 +151,6 @@ impl std::fmt::Display for Target {
         match self {
             Self::Stdout => to.write_str("standard output"),
             Self::Unix(path) => write!(to, "{}", path.display()),
-        }
-    }
-}
-
-impl Connection {
-    /// Whether the other end has gone, as far as it can be seen without writing.
-    fn is_closed(&self) -> bool {
-        match self {
-            Self::Stdout(_) => false,
-            // Nobody is expected to answer; the end of answers is the end of the other side.
-            Self::Unix(socket) => match socket.try_read(&mut [0; 64]) {
-                Ok(bytes) => bytes == 0,
-                Err(error) => error.kind() != ErrorKind::WouldBlock,
-            },
         }
     }
 }

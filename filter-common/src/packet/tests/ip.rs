@@ -270,6 +270,16 @@ fn an_extension_header_beyond_the_end_is_refused() {
     }
 }
 
+#[test]
+fn headers_may_end_with_the_packet() {
+    // No next header, and nothing behind it.
+    let packet = ip(&chain(1, 59, &[])).expect("it is valid");
+    assert_eq!((packet.protocol, packet.header_length), (59, 48));
+    // The last fragment, of no data.
+    let packet = ip(&v6(FRAGMENT, &fragment_header(TCP, 1448, false, 5))).expect("it is valid");
+    assert_eq!((packet.fragment, packet.header_length), (Fragment::Later, 48));
+}
+
 fn chain(count: usize, last: u8, behind: &[u8]) -> Vec<u8> {
     let mut payload = Vec::new();
     for n in 1..=count {
