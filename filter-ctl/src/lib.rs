@@ -2,9 +2,10 @@
 //!
 //! Dependencies point one way: [`document`] reads files and yields a [`policy`]; [`lint`] looks at what is
 //! probably not meant; [`compile`] turns it into tables; only [`datapath`] touches the kernel; [`flowlog`]
-//! reads what it counts; [`explain`] tells which rules decide; [`cli`] is the outermost ring.
+//! reads what it counts, [`publish`] delivers it, and [`agent`] does both for as long as it runs; [`explain`] tells which rules decide; [`cli`] is the outermost ring.
 //! [`mod@reference`] says slowly and plainly what the tables must say.
 
+pub mod agent;
 pub mod cli;
 pub mod clock;
 mod closest;

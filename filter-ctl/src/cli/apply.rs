@@ -1,6 +1,6 @@
 //! `apply`: new rules for attached interfaces.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -95,6 +95,27 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Applies a document to all attached interfaces and says what changed, in a line.
+pub(super) fn in_one_line(path: &Path, limits: &LimitsArguments) -> Result<String, Failure> {
+    let mut read = documents::read(path, limits)?;
+    let session = Session::begin(&Places::from_environment())?;
+    let entries = session.entries()?;
+    if entries.is_empty() {
+        return Ok("nothing is attached; the document is good".into());
+    }
+    let wanted = wanted(&mut read, &entries, &[])?;
+    let applied = session.apply(&wanted, &read.path)?;
+    let changed: Vec<_> = applied
+        .iter()
+        .filter(|one| one.changed || one.before.attachment.flow_logs != one.after.attachment.flow_logs)
+        .map(|one| one.before.attachment.interface.id.as_str())
+        .collect();
+    Ok(match changed.as_slice() {
+        [] => "applied, nothing changed".into(),
+        changed => format!("applied, changed {}", changed.join(", ")),
+    })
 }
 
 /// The attached interfaces that are meant, with their new policies. Every error of every

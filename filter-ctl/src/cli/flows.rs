@@ -1,5 +1,6 @@
 //! `filter-ctl flows`: the flow log, as text or as JSON.
 
+mod beside;
 mod filters;
 mod printer;
 mod summary;
@@ -32,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// Hands over what the kernel has counted until now, keeps all of it in the spool (a bounded
 /// folder: /run/filter/spool, 64 MiB), and prints what matches. A second call prints the same
-/// records again.
+/// records again. Where an agent runs, it hands over and keeps; this reads what it has kept.
 ///
 /// An interface is logged where a flow log of the policy covers it, or where it was attached with
 /// `--log`.
@@ -43,7 +44,7 @@ pub struct Arguments {
     command: Option<Command>,
 
     /// Print records as they come, until Ctrl-C; ended intervals only, and not those that the
-    /// spool already holds. Meanwhile nobody else can read the flow log
+    /// spool already holds. Without an agent, nobody else can read the flow log meanwhile
     #[arg(long, short)]
     pub follow: bool,
 
@@ -103,7 +104,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if let Some(Command::Summary(arguments)) = &arguments.command {
         return summary::run(arguments);
     }
-    let folder = Folder::of(&Places::from_environment());
+    let places = Places::from_environment();
+    let folder = Folder::of(&places);
+    if beside::print(arguments, &places, &folder)? {
+        return Ok(());
+    }
     let printed = match Host::open() {
         Ok(host) => print(arguments, &folder, &mut HostSource::new(&host)),
         Err(error) => Err(error.into()),

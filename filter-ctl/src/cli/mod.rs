@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+pub mod agent;
 pub mod apply;
 pub mod attach;
 pub mod check;
@@ -75,6 +76,7 @@ enum Command {
     Status(status::Arguments),
     Connections(connections::Arguments),
     Flows(Box<flows::Arguments>),
+    Agent(agent::Arguments),
     Check(check::Arguments),
     Explain(explain::Arguments),
     Debug(debug::Arguments),
@@ -127,6 +129,7 @@ fn run(command: Command) -> Result<(), (Failure, Output)> {
         Command::Detach(arguments) => with(arguments.output, |_| detach::run(&arguments)),
         Command::Status(arguments) => with(arguments.output, |_| status::run(&arguments)),
         Command::Connections(arguments) => with(arguments.output, |_| connections::run(&arguments)),
+        Command::Agent(arguments) => with(OutputArguments::default(), |_| agent::run(&arguments)),
         Command::Check(arguments) => with(arguments.output, |_| check::run(&arguments)),
         Command::Explain(arguments) => with(arguments.output, |_| explain::run(&arguments)),
         Command::Debug(arguments) => with(OutputArguments::default(), |_| debug::run(&arguments)),

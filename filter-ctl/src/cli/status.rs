@@ -9,6 +9,10 @@ use serde_json::{Value, json};
 
 use super::{Failure, Output, OutputArguments, output, rules};
 use crate::{
+    agent::{
+        self,
+        board::{LogReport, Report as Agent},
+    },
     datapath::{
         Places, hooks,
         inspect::{Condition, Report, damaged, inspect, not_attached},
@@ -60,6 +64,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     damaged.iter().for_each(|what| output::note(what));
     let mut foreign = versions::foreign(&places)?;
     let spool = flowlog::statistics(&flowlog::Folder::of(&places))?;
+    let agent = agent::client::status(&places).unwrap_or_else(|error| {
+        output::note(&format!("the agent cannot be asked: {error}"));
+        None
+    });
     if let Some(device) = &arguments.device {
         reports.retain(|report| report.entry.attachment.device == *device);
         foreign.retain(|foreign| foreign.device.as_ref() == Some(device));
@@ -91,6 +99,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             "other_versions": foreign,
             "damaged_state": damaged,
             "flow_log_spool": spool,
+            "agent": agent,
         })),
         Output::Table => {
             if reports.is_empty() && foreign.is_empty() {
@@ -105,9 +114,31 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             for (number, report) in reports.iter().enumerate() {
                 output::print(&format!("{}{}", if number == 0 { "" } else { "\n" }, describe(report)));
             }
+            if let Some(agent) = &agent {
+                output::print(&format!("\n{}", describe_agent(agent)));
+            }
         }
     }
     Ok(())
+}
+
+/// An agent, a line for each of its flow logs.
+fn describe_agent(agent: &Agent) -> String {
+    let seconds = agent::board::now().saturating_sub(agent.since);
+    let mut lines = format!("agent  process {}, since {seconds} s\n", agent.pid);
+    if let Some(policy) = &agent.policy {
+        let state = if policy.error.is_some() { "NOT APPLIED: see /health" } else { "applied" };
+        lines += &format!("  document     {}: {state}\n", text::shown(&policy.path));
+    }
+    for log in &agent.flow_logs {
+        let LogReport { id, records, published, lost, refused, waiting_bytes, error, .. } = log;
+        let lost = lost + refused;
+        let error = error.as_ref().map(|error| format!("; {}", text::message(error))).unwrap_or_default();
+        lines += &format!(
+            "  {id}: {records} records, {published} published, {waiting_bytes} bytes wait, {lost} lost{error}\n"
+        );
+    }
+    lines
 }
 
 /// A policy in one line.

@@ -46,6 +46,15 @@ pub fn attachments() -> Result<Vec<Attachment>, Error> {
     attachments_in(&Places::from_environment())
 }
 
+/// Whether the process may do anything with the datapath at all.
+///
+/// # Errors
+///
+/// If it is not root's.
+pub fn require_root() -> Result<(), Error> {
+    if sys::is_root() { Ok(()) } else { Err(Error::NotRoot) }
+}
+
 fn attachments_in(places: &Places) -> Result<Vec<Attachment>, Error> {
     Ok(journal::entries(places)?.into_iter().map(|entry| entry.attachment).collect())
 }

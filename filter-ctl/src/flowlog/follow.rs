@@ -3,16 +3,19 @@
 use std::{
     io,
     os::fd::{OwnedFd, RawFd},
+    task::Poll,
     time::Duration,
 };
 
+use filter_common::abi::sweep_flags;
 use tokio::{
     io::{Interest, unix::AsyncFd},
     signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, oneshot},
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use super::{Collector, Error, Record, Result, source::Ring};
+use super::{Collector, Error, Record, Result, source::Ring, spool::Position};
 use crate::{datapath, state::Attachment};
 
 /// How often ended intervals are swept up.
@@ -41,6 +44,9 @@ pub trait Sink {
     fn learn(&mut self, _attachments: &[Attachment]) -> io::Result<()> {
         Ok(())
     }
+
+    /// Hears up to where in the spool everything was given, after each drain.
+    fn kept(&mut self, _position: Position) {}
 
     /// Takes a remark for people: something was remarkable, and the following goes on.
     fn note(&mut self, _note: &str) {}
@@ -71,21 +77,57 @@ pub fn follow(collector: &mut Collector<'_>, sink: &mut dyn Sink) -> Result<End>
         .enable_all()
         .build()
         .map_err(kernel("start the event loop"))?;
-    runtime.block_on(run(collector, sink))
+    runtime.block_on(async {
+        let stop = Stop::on(&[SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()])
+            .map_err(kernel("listen for signals"))?;
+        run(collector, sink, &mut Control { stop, flushes: false, requests: None }).await
+    })
 }
 
-async fn run(collector: &mut Collector<'_>, sink: &mut dyn Sink) -> Result<End> {
+/// A wish for the counts of open intervals, too; answered when they are in the spool, with its end.
+pub type Request = oneshot::Sender<Position>;
+
+/// What steers the following from outside.
+pub struct Control {
+    /// What ends it.
+    pub stop: Stop,
+    /// Whether the counts of open intervals are wanted when it is stopped.
+    pub flushes: bool,
+    /// Wishes of others.
+    pub requests: Option<mpsc::Receiver<Request>>,
+}
+
+/// Waits for a wish, forever where nobody has any.
+async fn asked(requests: &mut Option<mpsc::Receiver<Request>>) -> Request {
+    if let Some(requests) = requests
+        && let Some(request) = requests.recv().await
+    {
+        return request;
+    }
+    std::future::pending().await
+}
+
+/// [`follow`] in an event loop of the caller.
+///
+/// # Errors
+///
+/// If the kernel's side or the spool fails, or the sink takes no more.
+pub async fn run(collector: &mut Collector<'_>, sink: &mut dyn Sink, control: &mut Control) -> Result<End> {
     let mut ring = watch(collector.follow()?)?;
     let mut patience = PATIENCE;
     let mut told = Vec::new();
-    let mut stop = Stop::new().map_err(kernel("listen for signals"))?;
     let mut tick = interval(SWEEP);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        let mut request = None;
         let event = tokio::select! {
             biased;
-            () = stop.received() => Event::Stop,
+            () = control.stop.received() => Event::Stop,
             _ = tick.tick() => Event::Tick,
+            asked = asked(&mut control.requests) => {
+                request = Some(asked);
+                Event::Asked
+            }
             () = readable(ring.as_ref()) => Event::Records,
         };
         let mut refused = None;
@@ -96,12 +138,18 @@ async fn run(collector: &mut Collector<'_>, sink: &mut dyn Sink) -> Result<End> 
             }
         };
         let drained = match event {
-            Event::Stop => collector.drain(&mut observe),
+            Event::Stop if !control.flushes => collector.drain(&mut observe),
+            Event::Stop | Event::Asked => collector.sweep(None, sweep_flags::OPEN_INTERVAL, &mut observe),
             // No flags: the counts of ended intervals only.
             Event::Tick => collector.sweep(None, 0, &mut observe),
             // Losses are told with the next tick.
             Event::Records => collector.take(&mut observe),
         };
+        sink.kept(collector.spool().position());
+        if let Some(request) = request.filter(|_| drained.is_ok()) {
+            // Who asked may have gone.
+            let _ = request.send(collector.spool().position());
+        }
         if event == Event::Tick && drained.is_ok() && refused.is_none() {
             refused = tell(collector, sink).err();
         }
@@ -171,6 +219,7 @@ fn watch(ring: Option<OwnedFd>) -> Result<Option<AsyncFd<OwnedFd>>> {
 enum Event {
     Stop,
     Tick,
+    Asked,
     Records,
 }
 
@@ -202,24 +251,25 @@ pub(super) fn poll(file: RawFd, events: i16) -> i16 {
 }
 
 /// The signals that end the following.
-struct Stop([Signal; 3]);
+pub struct Stop(Vec<Signal>);
 
 impl Stop {
-    fn new() -> io::Result<Self> {
-        Ok(Self([
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::hangup())?,
-        ]))
+    /// Listens for some signals from now on; to be called in an event loop.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses.
+    pub fn on(kinds: &[SignalKind]) -> io::Result<Self> {
+        kinds.iter().map(|&kind| signal(kind)).collect::<io::Result<_>>().map(Self)
     }
 
-    async fn received(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
+    /// Waits for one of them.
+    pub async fn received(&mut self) {
+        std::future::poll_fn(|context| {
+            let came = self.0.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
+            if came { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 }
 

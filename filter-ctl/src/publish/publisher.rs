@@ -48,6 +48,7 @@ pub struct Publisher {
     limits: Limits,
     batch: Batch,
     position: u64,
+    lost: u64,
     queue: Sender,
     shared: Arc<Shared>,
     deadline: watch::Sender<Option<Instant>>,
@@ -114,7 +115,7 @@ impl Publisher {
         };
         let format = Arc::new(format);
         let batch = Batch::new(Arc::clone(&format), position);
-        (Self { format, limits, batch, position, queue, shared, deadline, ended }, worker, end)
+        (Self { format, limits, batch, position, lost: 0, queue, shared, deadline, ended }, worker, end)
     }
 
     /// Takes a record, after which the source of records stands at `position`: any number that
@@ -122,6 +123,7 @@ impl Publisher {
     pub fn publish(&mut self, row: &dyn Row, position: u64) {
         let taken = self.has_room() && self.batch.push(row, position);
         if !taken {
+            self.lost += 1;
             self.shared.losses(|losses| losses.count(row));
         }
         self.position = position;
@@ -140,6 +142,12 @@ impl Publisher {
     #[must_use]
     pub fn progress(&self) -> Progress {
         self.shared.progress(|progress| progress.clone())
+    }
+
+    /// Records that were counted as lost for want of room.
+    #[must_use]
+    pub const fn lost(&self) -> u64 {
+        self.lost
     }
 
     /// Bytes of the records that wait or are being delivered.

@@ -6,7 +6,7 @@ use filter_common::{Direction, service::ICMP, service::ICMPV6};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{drain, filters::Filters, kept, lock, tell_gaps, tell_unlogged};
+use super::{beside, drain, filters::Filters, kept, lock, tell_gaps, tell_unlogged};
 use crate::{
     cli::{Output, OutputArguments, output},
     datapath::{self, Host, Places},
@@ -50,14 +50,11 @@ Examples:
 ///
 /// If the records cannot be read.
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
-    let folder = Folder::of(&Places::from_environment());
-    let read = match Host::open() {
-        Ok(host) => read(arguments, &folder, &mut HostSource::new(&host)),
-        Err(error) => Err(error.into()),
-    };
-    let (mut reader, dropped) = match read {
-        Err(Error::Host(datapath::Error::NothingAttached)) => kept(&folder)?,
-        read => read?,
+    let places = Places::from_environment();
+    let folder = Folder::of(&places);
+    let (mut reader, dropped) = match beside::collected(&places, &folder)? {
+        Some(collected) => collected,
+        None => alone(arguments, &folder)?,
     };
     let mut summary = Summary::default();
     for record in reader.by_ref() {
@@ -72,6 +69,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     }
     tell_gaps(&reader, dropped);
     Ok(())
+}
+
+/// Drains by ourselves.
+fn alone(arguments: &Arguments, folder: &Folder) -> Result<(Reader, Dropped)> {
+    let read = match Host::open() {
+        Ok(host) => read(arguments, folder, &mut HostSource::new(&host)),
+        Err(error) => Err(error.into()),
+    };
+    match read {
+        Err(Error::Host(datapath::Error::NothingAttached)) => kept(folder),
+        read => read,
+    }
 }
 
 fn read(arguments: &Arguments, folder: &Folder, source: &mut dyn Source) -> Result<(Reader, Dropped)> {

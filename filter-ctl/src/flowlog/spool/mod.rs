@@ -93,6 +93,16 @@ pub fn usage(folder: &Path) -> Result<Usage> {
     Ok(Usage { bytes, dropped: read_dropped(folder)? })
 }
 
+/// What is in a folder's spool after a place, and what was dropped; for who has not the lock, while another
+/// process writes.
+///
+/// # Errors
+///
+/// If the folder or its files cannot be read.
+pub fn kept(folder: &Path, from: Position) -> Result<(Reader, Dropped)> {
+    Ok((Reader::open(&segments(folder)?, from)?, read_dropped(folder)?))
+}
+
 /// One file of the spool.
 #[derive(Clone, Debug)]
 struct Segment {

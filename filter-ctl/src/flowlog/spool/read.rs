@@ -21,6 +21,7 @@ pub struct Reader {
     unreadable: u64,
     /// Segments in a format of another version.
     skipped: u64,
+    position: Position,
     notes: Vec<String>,
 }
 
@@ -31,6 +32,8 @@ struct Open {
     lines: BufReader<Take<File>>,
     /// Whether it is read from behind its header on.
     begun: bool,
+    /// Where the next line begins.
+    place: Position,
 }
 
 impl Reader {
@@ -44,13 +47,22 @@ impl Reader {
                     let skipped = if begun { from.bytes } else { 0 };
                     file.seek(SeekFrom::Start(skipped)).map_err(Error::file("read", path))?;
                     let lines = BufReader::with_capacity(64 << 10, file.take(bytes.saturating_sub(skipped)));
-                    waiting.push_back(Open { path: path.clone(), lines, begun });
+                    let place = Position { segment: *number, bytes: skipped };
+                    waiting.push_back(Open { path: path.clone(), lines, begun, place });
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(Error::file("open", path)(source)),
             }
         }
-        Ok(Self { waiting, current: None, line: Vec::new(), unreadable: 0, skipped: 0, notes: Vec::new() })
+        Ok(Self {
+            waiting,
+            current: None,
+            line: Vec::new(),
+            unreadable: 0,
+            skipped: 0,
+            position: from,
+            notes: Vec::new(),
+        })
     }
 
     /// Lines that were no records of ours.
@@ -65,6 +77,12 @@ impl Reader {
         &self.notes
     }
 
+    /// The place behind what was read last.
+    #[must_use]
+    pub const fn position(&self) -> Position {
+        self.position
+    }
+
     /// Reads the next line into `self.line`; `None` at the end of the spool.
     fn next_line(&mut self) -> Result<Option<()>> {
         loop {
@@ -76,6 +94,7 @@ impl Reader {
                 continue;
             };
             if read_line(segment, &mut self.line)? {
+                self.position = segment.place;
                 return Ok(Some(()));
             }
             self.current = None;
@@ -124,7 +143,9 @@ impl Iterator for Reader {
 fn read_line(segment: &mut Open, line: &mut Vec<u8>) -> Result<bool> {
     line.clear();
     let read = segment.lines.read_until(b'\n', line).map_err(Error::file("read", &segment.path))?;
-    Ok(read > 0)
+    segment.place.bytes += read as u64;
+    // The rest of the line is being written just now.
+    Ok(line.ends_with(b"\n"))
 }
 
 /// Records and packets in one segment.
