@@ -151,8 +151,11 @@ fn ipv4(remote: u32, remote_port: u16) -> Key {
     })
 }
 
+/// Numbers clients.
+type Numbering = fn(u32) -> Key;
+
 /// Clients that count up, as they do in networks and in attacks.
-const CLIENTS: [(&str, fn(u32) -> Key); 5] = [
+const CLIENTS: [(&str, Numbering); 5] = [
     ("neighbours", |n| ipv4(0xc633_6400 + n, 40_000)),
     ("one of each network", |n| ipv4(n << 16, 40_000)),
     ("the upper bits alone", |n| ipv4(n.reverse_bits(), 40_000)),
