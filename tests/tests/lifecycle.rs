@@ -1,15 +1,13 @@
 //! Attach, apply and detach: what they refuse, what they leave, what outlives them.
 
+#[path = "lifecycle/slots.rs"]
+mod slots;
 #[path = "lifecycle/versions.rs"]
 mod versions;
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
-use aya::{
-    maps::{Array, Map, MapData},
-    programs::{SchedClassifier, TcAttachType},
-};
-use filter_common::abi::Ports;
+use aya::programs::{SchedClassifier, TcAttachType};
 use tests::{
     foreign::{Foreign, Place},
     kernel,
@@ -331,33 +329,6 @@ fn several_devices_are_attached_side_by_side() {
     lab.detach();
     assert_tcp(&lab.remote, STRANGER.v4, other.address(), Outcome::Answered);
     assert_eq!(files(&lab.pins()), Vec::<String>::new());
-}
-
-/// The local TCP ports that an interface's connections have had, of the slot that is given first.
-fn ports_of_first_slot(lab: &Lab) -> Vec<usize> {
-    let pins = files(&lab.pins());
-    let pin = pins.iter().find(|pin| pin.ends_with("/PORTS")).expect("the pinned map of ports");
-    let map = Map::Array(MapData::from_pin(pin).expect("open the map of ports"));
-    let words = Array::<_, Ports>::try_from(map).expect("an array").get(&0, 0).expect("read the ports");
-    (0..1 << 16).filter(|port| words[port / 64] >> (port % 64) & 1 != 0).collect()
-}
-
-#[test]
-fn a_slot_that_is_given_anew_knows_no_ports_of_its_former_interface() {
-    let mut lab = lab();
-    let document = lab.write(&only_port(80).neighbour_in(&[GROUP]));
-    let _ = lab.try_attach(&document, &[]).ok();
-    // The maps live as long as something is attached.
-    attach_neighbour(&mut lab, &document);
-    lab.side = Side::Workload;
-    let [open, _] = servers(&lab);
-    assert_tcp(&lab.remote, HOST.v4, open.address(), Outcome::Answered);
-    assert_eq!(ports_of_first_slot(&lab), [80]);
-    lab.apply(&only_port(80).neighbour_in(&[GROUP]).allow_in("tcp 81", ANY4));
-    assert_eq!(ports_of_first_slot(&lab), [80], "connections go on");
-    lab.detach();
-    lab.attach(&only_port(81).neighbour_in(&[GROUP]));
-    assert_eq!(ports_of_first_slot(&lab), [0; 0]);
 }
 
 /// The rules of the one whose turn had come judged packets, those of the other never did.
