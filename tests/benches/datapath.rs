@@ -27,7 +27,7 @@ use tests::{
     wrapper::{Remotes, Wrapper},
 };
 
-/// Runs of each row.
+/// Runs of each row, unless `FILTER_BENCH_RUNS` says how many.
 const RUNS: u64 = 9;
 /// Packets of a run.
 const PACKETS: u32 = 1_000_000;
@@ -158,7 +158,8 @@ fn measure(eni: &mut Eni<'_>, wrapper: &mut Wrapper, work: Work, wide: bool, aim
     };
     let mut wrong = String::new();
     let mut differences = Vec::new();
-    for seed in 0..=RUNS {
+    let runs = env::var("FILTER_BENCH_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(RUNS);
+    for seed in 0..=runs {
         wrapper.call_xdp(None);
         let base = wrapper.receive(&frame, remotes, seed, PACKETS);
         wrapper.call_xdp(Some(eni.program_fds().0));

@@ -15,7 +15,7 @@ use crate::{setup, shell, workspace};
 
 include!("../../../filter-ebpf/flags.rs");
 
-pub(super) fn measure(_: &Bench) -> Result<Report> {
+pub(super) fn measure(bench: &Bench) -> Result<Report> {
     setup::toolchain()?;
     let object = wrapper()?;
     let mut command = workspace::cargo("bench");
@@ -23,6 +23,7 @@ pub(super) fn measure(_: &Bench) -> Result<Report> {
     command.args(["--quiet", "--package", "tests", "--bench", "datapath", "--profile", "dev"]);
     let output = command
         .env("FILTER_BENCH_OBJECT", object)
+        .env("FILTER_BENCH_RUNS", bench.runs.to_string())
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("cannot start `{}`", shell::describe(&command)))?;
