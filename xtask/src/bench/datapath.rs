@@ -4,20 +4,17 @@
 //! tests; here its wrapper programs are built, and its rows become a table.
 
 use std::fmt::Write;
-use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::{Bench, Report};
+use super::{Bench, Report, object};
 use crate::{setup, shell, workspace};
-
-include!("../../../filter-ebpf/flags.rs");
 
 pub(super) fn measure(bench: &Bench) -> Result<Report> {
     setup::toolchain()?;
-    let object = wrapper()?;
+    let object = object::build("filter-bench")?;
     let mut command = workspace::cargo("bench");
     // What is measured runs in the kernel: the rest need not be optimised.
     command.args(["--quiet", "--package", "tests", "--bench", "datapath", "--profile", "dev"]);
@@ -35,17 +32,6 @@ pub(super) fn measure(bench: &Bench) -> Result<Report> {
     let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
     let wrong = rows.iter().map(|row| text(row, "wrong")).filter(|wrong| !wrong.is_empty()).collect();
     Ok(Report { table: table(rows), numbers, wrong })
-}
-
-/// Builds the wrapper programs, as filter-ctl's build script builds the others.
-fn wrapper() -> Result<PathBuf> {
-    let target = workspace::target().join("bench-ebpf");
-    let flags = FLAGS.join("\u{1f}").replace("x86_64", std::env::consts::ARCH);
-    let mut command = workspace::cargo("build");
-    command.args(["--quiet", "--package", "filter-ebpf", "--bin", "filter-bench", "--profile", "ebpf"]);
-    command.args(["--target", "bpfel-unknown-none", "-Z", "build-std=core", "--target-dir"]).arg(&target);
-    shell::run(command.env("RUSTC_BOOTSTRAP", "1").env("CARGO_ENCODED_RUSTFLAGS", flags))?;
-    Ok(target.join("bpfel-unknown-none/ebpf/filter-bench"))
 }
 
 fn table(rows: &[Value]) -> String {
