@@ -132,9 +132,12 @@ fn ending(end: u64) -> Record {
 
 /// Waits until something is so.
 async fn until(mut so: impl FnMut() -> bool) {
-    while !so() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let wait = async {
+        while !so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), wait).await.expect("it comes true within 30 seconds");
 }
 
 #[tokio::test]
