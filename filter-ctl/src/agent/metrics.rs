@@ -134,6 +134,11 @@ mod tests {
             destination: "file".into(),
             records: 9,
             published: 7,
+            packets: 70,
+            lost: 3,
+            refused: 4,
+            failures: 5,
+            waiting_bytes: 600,
             error: Some("disk full".into()),
             ..LogReport::default()
         };
@@ -145,6 +150,11 @@ mod tests {
             "filter_build_info{version=\"1.2\"} 1",
             "filter_flow_log_records_total{flow_log=\"fl-1\",destination=\"file\"} 9",
             "filter_flow_log_published_total{flow_log=\"fl-1\",destination=\"file\"} 7",
+            "filter_flow_log_published_packets_total{flow_log=\"fl-1\",destination=\"file\"} 70",
+            "filter_flow_log_lost_total{flow_log=\"fl-1\",destination=\"file\"} 3",
+            "filter_flow_log_refused_total{flow_log=\"fl-1\",destination=\"file\"} 4",
+            "filter_flow_log_failures_total{flow_log=\"fl-1\",destination=\"file\"} 5",
+            "filter_flow_log_waiting_bytes{flow_log=\"fl-1\",destination=\"file\"} 600",
             "filter_flow_log_failing{flow_log=\"fl-1\",destination=\"file\"} 1",
             "filter_policy_applies_total{result=\"error\"} 2",
             "filter_policy_good 0",
